@@ -1,0 +1,1 @@
+"""Deltacloud storage snapshots, answered by native EC2."""

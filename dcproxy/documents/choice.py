@@ -1,0 +1,79 @@
+"""Which format an answer has: ``?format=`` decides, else ``Accept``."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+from webob.acceptparse import create_accept_header
+
+from dcproxy.documents import html, json, xml
+from dcproxy.documents.report import ErrorReport
+from dcproxy.errors import DeltacloudError
+from dcproxy.native import Snapshot
+from dcproxy.routes import Urls
+
+
+class Documents(Protocol):
+    """What every format can write.
+
+    A document of one thing is a text; a list is an iterator of texts, one for each page of
+    records and what stands before and after them.
+    """
+
+    def entry_point(self, urls: Urls, provider: str | None) -> str:
+        """Write the entry point; ``provider`` is the one that the request named."""
+
+    def storage_snapshots(self, pages: Iterable[Sequence[Snapshot]], urls: Urls) -> Iterator[str]:
+        """Write a list of snapshots."""
+
+    def storage_snapshot(self, snapshot: Snapshot, urls: Urls) -> str:
+        """Write one snapshot."""
+
+    def error(self, report: ErrorReport) -> str:
+        """Write an error."""
+
+
+class Format(NamedTuple):
+    """A media type, the Content-Type header of it, and the module that writes it."""
+
+    media_type: str
+    content_type: str
+    documents: Documents
+
+
+# In the order of our preference, which decides where a client has none.
+FORMATS = {
+    "xml": Format("application/xml", "application/xml", xml),
+    "json": Format("application/json", "application/json", json),
+    "html": Format("text/html", "text/html; charset=utf-8", html),
+}
+DEFAULT = FORMATS["xml"]
+_BY_MEDIA_TYPE = {format.media_type: format for format in FORMATS.values()}
+
+
+def choose(format_parameter: str | None, accept: str | None) -> Format:
+    """Choose the format of an answer.
+
+    ``format_parameter`` is that of the query, ``accept`` the header; None where there is none.
+    Raises a 406 ``DeltacloudError`` when what is asked for is not to be had.
+    """
+    if format_parameter:
+        chosen = FORMATS.get(format_parameter)
+        if chosen is None:
+            raise DeltacloudError(
+                406, f"There is no format {format_parameter!r}, only {', '.join(FORMATS)}."
+            )
+        return chosen
+    return _negotiate(accept)
+
+
+@lru_cache(maxsize=256)
+def _negotiate(accept: str | None) -> Format:
+    # Among equals, the one that the client names comes before one that */* lets in.
+    offers = sorted(_BY_MEDIA_TYPE, key=lambda media_type: media_type not in (accept or "").lower())
+    acceptable = create_accept_header(accept).acceptable_offers(offers)
+    if not acceptable:
+        raise DeltacloudError(
+            406, f"None of the media types in Accept is to be had, only {', '.join(offers)}."
+        )
+    return _BY_MEDIA_TYPE[acceptable[0][0]]

@@ -1,0 +1,176 @@
+"""EC2 through boto3: endpoints, signing, retries and errors stay botocore's, its parser does not.
+
+One client a region serves every caller: making a client costs a thousand times what a
+signature does. Each request is signed with the keys of the caller whose request is at work.
+"""
+
+import os
+import threading
+from contextvars import ContextVar
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    ReadOnlyCredentials,
+)
+from botocore.credentials import Credentials as BotocoreCredentials
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
+
+from dcproxy import errors
+from dcproxy.credentials import Credentials
+from dcproxy.settings import Settings, setting_error
+
+_caller: ContextVar[Credentials | None] = ContextVar("caller", default=None)
+
+_FAILURES: dict[type[Exception], str] = {
+    ConnectTimeoutError: "did not take the connection in time",
+    ReadTimeoutError: "did not answer in time",
+    EndpointConnectionError: "cannot be reached",
+    ConnectionClosedError: "broke the connection",
+    SSLError: "has a TLS certificate that does not verify",
+    ResponseParserError: "gave an answer that cannot be read",
+}
+
+
+class EC2:
+    """Native EC2 in every region, on behalf of one caller a call.
+
+    ``hosts`` are the regions with the host name of the endpoint of each.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._endpoint_url = settings.ec2_endpoint_url
+        self._config = Config(
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            retries={"mode": "standard"},
+            parameter_validation=False,
+            user_agent_extra="dcproxy",
+        )
+        session = session_without_host()
+        session.register_component(
+            "credential_provider", CredentialResolver([_CallersKeysProvider()])
+        )
+        self._session = boto3.Session(botocore_session=session)
+        self._clients: dict[str, BaseClient] = {}
+        self._clients_lock = threading.Lock()
+        self.hosts = _hosts(session)
+        if settings.provider not in self.hosts:
+            raise setting_error(
+                "provider", settings.provider, f"one of the regions {', '.join(self.hosts)}"
+            )
+
+    def call(
+        self, region: str, credentials: Credentials, action: str, **parameters: object
+    ) -> bytes:
+        """Call EC2 and hand back its native XML.
+
+        ``action`` is boto3's name of it, such as ``describe_snapshots``, with EC2's parameters.
+        Raises ``DeltacloudError`` when EC2 refuses, fails or is not there.
+        """
+        client = self._client(region)
+        token = _caller.set(credentials)
+        try:
+            body: bytes = getattr(client, action)(**parameters)["NativeXML"]
+        except ClientError as error:
+            refusal = error.response["Error"]
+            raise errors.from_ec2(
+                refusal.get("Code", ""),
+                refusal.get("Message", ""),
+                error.response["ResponseMetadata"]["HTTPStatusCode"],
+            ) from error
+        except (BotoCoreError, ResponseParserError) as error:
+            what = _FAILURES.get(type(error), "could not be asked")
+            raise errors.DeltacloudError(
+                502,
+                f"EC2 in {region} {what}.",
+                headers={"Retry-After": errors.RETRY_AFTER_SECONDS},
+            ) from error
+        finally:
+            _caller.reset(token)
+        return body
+
+    def _client(self, region: str) -> BaseClient:
+        with self._clients_lock:
+            client = self._clients.get(region)
+            if client is None:
+                client = self._clients[region] = self._new_client(region)
+            return client
+
+    def _new_client(self, region: str) -> BaseClient:
+        client: BaseClient = self._session.client(
+            "ec2", region_name=region, endpoint_url=self._endpoint_url, config=self._config
+        )
+        client.meta.events.register("before-parse.ec2", _keep_native_xml)
+        # CreateSnapshot has no client token: sent again, it would make a second snapshot.
+        client.meta.events.register_first("needs-retry.ec2.CreateSnapshot", _never)  # type: ignore[arg-type]
+        return client
+
+
+class _CallersKeys(BotocoreCredentials):
+    """The keys of the caller whose request is at work, and never anybody else's."""
+
+    def __init__(self) -> None:
+        super().__init__("", "")
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        caller = _caller.get()
+        if caller is None:
+            raise NoCredentialsError
+        return ReadOnlyCredentials(caller.access_key_id, caller.secret_access_key, None)
+
+
+class _CallersKeysProvider(CredentialProvider):
+    METHOD = "caller"
+
+    def load(self) -> BotocoreCredentials:
+        return _CallersKeys()
+
+
+def session_without_host() -> botocore.session.Session:
+    """Make a session that reads no profile, file or endpoint of the host it runs on."""
+    nothing_of_the_host = {
+        "profile": (None, None, None, None),
+        "config_file": (None, None, os.devnull, None),
+        "credentials_file": (None, None, os.devnull, None),
+    }
+    session = botocore.session.Session(session_vars=nothing_of_the_host)
+    session.set_config_variable("ignore_configured_endpoint_urls", True)
+    return session
+
+
+def _hosts(session: botocore.session.Session) -> dict[str, str]:
+    endpoints = session.get_component("endpoint_resolver")
+    return {
+        region: endpoints.construct_endpoint("ec2", region, partition)["hostname"]
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("ec2", partition)
+    }
+
+
+def _keep_native_xml(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
+    # botocore's parser would cost forty times as much as lxml's: it gets nothing to parse.
+    if response_dict["status_code"] == 200:
+        customized_response_dict["NativeXML"] = response_dict["body"]
+        response_dict["body"] = b"<Answer/>"
+
+
+def _never(**_: object) -> bool:
+    return False

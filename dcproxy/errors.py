@@ -1,0 +1,111 @@
+"""Errors as data: the one exception type, and the table from EC2 error codes to statuses.
+
+Deltacloud's Ruby client raises on 400-409, 500, 501 and 502 only and reads any other document
+as if it were the snapshot it asked for. So whatever EC2 or the network does to us is a 502,
+never a 429, 503 or 504.
+"""
+
+from collections.abc import Mapping
+
+RETRY_AFTER_SECONDS = "5"
+
+EC2_CODE_STATUS = {
+    "AuthFailure": 401,
+    "ExpiredToken": 401,
+    "IncompleteSignature": 401,
+    "InvalidAccessKeyId": 401,
+    "InvalidClientTokenId": 401,
+    "MissingAuthenticationToken": 401,
+    "RequestExpired": 401,
+    "SignatureDoesNotMatch": 401,
+    "AccessDenied": 403,
+    "Blocked": 403,
+    "OptInRequired": 403,
+    "PendingVerification": 403,
+    "UnauthorizedOperation": 403,
+    "MissingParameter": 400,
+    "IncorrectState": 409,
+    "InternalError": 502,
+    "InternalFailure": 502,
+    "ServiceUnavailable": 502,
+    "Unavailable": 502,
+}
+"""Deltacloud status of an EC2 error code (EC2 API reference, "Error codes")."""
+
+EC2_THROTTLING_CODES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SnapshotCreationPerVolumeRateExceeded",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+"""EC2 error codes that say: not now, ask again later."""
+
+EC2_CODE_SUFFIX_STATUS = {
+    ".NotFound": 404,
+    ".Malformed": 400,
+    ".InUse": 409,
+    "LimitExceeded": 409,
+}
+"""Deltacloud status of the families of EC2 error codes, by how the code ends."""
+
+HTTP_STATUS_KEPT = frozenset({400, 401, 403, 404, 409})
+
+
+class DeltacloudError(Exception):
+    """An answer that is an error document.
+
+    ``status`` is the HTTP status, ``message`` says to a person what was wrong and what would
+    be right, ``ec2_code`` is the EC2 error code where EC2 refused, ``headers`` go out with the
+    document.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        ec2_code: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.ec2_code = ec2_code
+        self.headers = dict(headers or {})
+
+
+def from_ec2(code: str, message: str, http_status: int) -> DeltacloudError:
+    """Turn EC2's refusal into an error.
+
+    ``code`` and ``message`` are those of EC2's error document, ``http_status`` is the status of
+    EC2's answer: it decides when the code is one that no table here knows.
+    """
+    headers = {}
+    if code in EC2_THROTTLING_CODES or http_status == 429:
+        status = 502
+        headers["Retry-After"] = RETRY_AFTER_SECONDS
+    else:
+        status = EC2_CODE_STATUS.get(code) or _status_by_suffix(code) or _by_http(http_status)
+    return DeltacloudError(status, f"{code}: {message}", ec2_code=code, headers=headers)
+
+
+def _status_by_suffix(code: str) -> int | None:
+    for suffix, status in EC2_CODE_SUFFIX_STATUS.items():
+        if code.endswith(suffix):
+            return status
+    return None
+
+
+def _by_http(http_status: int) -> int:
+    if http_status in HTTP_STATUS_KEPT:
+        return http_status
+    return 400 if 400 <= http_status < 500 else 502

@@ -1,0 +1,124 @@
+"""The URL map, read in both directions: which operation an address asks for, and every href.
+
+Deltacloud puts the driver and the provider (the EC2 region) into matrix parameters of the first
+segment: ``/api;driver=ec2;provider=eu-west-1/storage_snapshots/snap-1``.
+"""
+
+from typing import NamedTuple
+from urllib.parse import quote
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import BaseConverter, Map, MapAdapter, Rule
+
+from dcproxy.errors import DeltacloudError
+
+Matrix = tuple[tuple[str, str], ...]
+
+
+class _MatrixConverter(BaseConverter):
+    """``;name=value;name=value`` as pairs of names and values, in their order."""
+
+    regex = r"(?:;[^/]*)?"
+
+    def to_python(self, value: str) -> Matrix:
+        pairs = (part.partition("=") for part in value.split(";") if part)
+        return tuple((name, text) for name, _, text in pairs)
+
+    def to_url(self, value: Matrix) -> str:
+        return "".join(f";{name}={quote(text, safe='')}" for name, text in value)
+
+
+def _rule(path: str, endpoint: str, *methods: str) -> Rule:
+    return Rule(f"/api<matrix:matrix>{path}", endpoint=endpoint, methods=methods)
+
+
+_MAP = Map(
+    [
+        _rule("", "entry_point.show", "GET"),
+        _rule("/", "entry_point.show", "GET"),
+        _rule("/storage_snapshots", "storage_snapshots.index", "GET"),
+        _rule("/storage_snapshots", "storage_snapshots.create", "POST"),
+        _rule("/storage_snapshots/<id>", "storage_snapshots.show", "GET"),
+        _rule("/storage_snapshots/<id>", "storage_snapshots.destroy", "DELETE"),
+        # Browsers' forms know no DELETE: POST with _method=delete.
+        _rule("/storage_snapshots/<id>", "storage_snapshots.destroy_by_post", "POST"),
+        Rule(
+            "/api<matrix:matrix>/storage_volumes", endpoint="storage_volumes.index", build_only=True
+        ),
+    ],
+    converters={"matrix": _MatrixConverter},
+    strict_slashes=False,
+    merge_slashes=False,
+    redirect_defaults=False,
+)
+
+
+class Route(NamedTuple):
+    """What an address asks for. ``driver`` and ``provider`` are None where it names none."""
+
+    operation: str
+    id: str
+    driver: str | None
+    provider: str | None
+
+
+class Urls:
+    """Every href of an answer, on the host and below the prefix that the request came to."""
+
+    def __init__(self, application_url: str, adapter: MapAdapter, matrix: Matrix) -> None:
+        self._application_url = application_url
+        self._adapter = adapter
+        self._matrix = matrix
+
+    def entry_point(self) -> str:
+        """Href of the entry point."""
+        return self._build("entry_point.show")
+
+    def collection(self, name: str) -> str:
+        """Href of a collection; an id behind a slash makes it the href of a member."""
+        return self._build(f"{name}.index")
+
+    def member(self, name: str, id: str) -> str:
+        """Href of one member of a collection."""
+        return self._build(f"{name}.show", id=id)
+
+    def _build(self, endpoint: str, **values: str) -> str:
+        path = self._adapter.build(endpoint, {"matrix": self._matrix, **values}, method="GET")
+        return self._application_url + path
+
+
+def match(method: str, path: str, application_url: str) -> tuple[Route, Urls]:
+    """Find the operation of a request, and the hrefs that stay in its driver and provider.
+
+    ``path`` is decoded, as PATH_INFO is; ``application_url`` is what stands before it. An empty
+    matrix parameter counts as not there. Raises ``DeltacloudError``: 404 for an unknown address,
+    405 with ``Allow`` for a method that the address does not have, 400 for a matrix parameter
+    that is given twice.
+    """
+    adapter = _MAP.bind("", path_info=path)
+    try:
+        endpoint, values = adapter.match(method=method)
+    except MethodNotAllowed:
+        allowed = ", ".join(allowed_methods(path))
+        raise DeltacloudError(
+            405, f"{method} is not possible here, only {allowed}.", headers={"Allow": allowed}
+        ) from None
+    except HTTPException:
+        raise DeltacloudError(404, f"There is nothing at {path}.") from None
+    matrix = _driver_and_provider(values["matrix"])
+    named = dict(matrix)
+    route = Route(endpoint, values.get("id", ""), named.get("driver"), named.get("provider"))
+    return route, Urls(application_url, adapter, matrix)
+
+
+def allowed_methods(path: str) -> list[str]:
+    """List the methods that an address has, with OPTIONS; an unknown address has none."""
+    methods = set(_MAP.bind("", path_info=path).allowed_methods())
+    return sorted({*methods, "OPTIONS"}) if methods else []
+
+
+def _driver_and_provider(given: Matrix) -> Matrix:
+    matrix = tuple(pair for pair in given if pair[0] in {"driver", "provider"} and pair[1])
+    if len(dict(matrix)) != len(matrix):
+        raise DeltacloudError(400, "A matrix parameter is given twice: once is enough.")
+    return matrix
