@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from webob import Request, Response
 from werkzeug.wsgi import get_host
@@ -55,7 +56,7 @@ def application(settings: Settings) -> "WSGIApplication":
         except DeltacloudError as error:
             response = _error_document(request, error)
         except Exception:
-            log.exception("%s %s failed", request.method, request.path_qs)
+            log.exception("%s %s failed", request.method, _address(environ))
             fault = DeltacloudError(500, "This is a fault of the server. It has been logged.")
             response = _error_document(request, fault)
         response.headers.update(_COMMON_HEADERS.items())
@@ -72,7 +73,9 @@ _COMMON_HEADERS = {
     "Via": "1.1 dcproxy",
     "X-Deltacloud-Driver": deltacloud.DRIVER,
 }
+# What is known of a request so far, for whoever answers it in the end.
 _NAMED_PROVIDER = "dcproxy.named_provider"
+_ID = "dcproxy.id"
 
 
 def _respond(request: Request, ec2: EC2, settings: Settings) -> Response:
@@ -82,6 +85,7 @@ def _respond(request: Request, ec2: EC2, settings: Settings) -> Response:
     query = parameters.query(request)
     format = choice.choose(query.get("format"), request.headers.get("Accept"))
     route, urls = match(request.method, path, _application_url(request))
+    request.environ[_ID] = route.id
     _check_driver(route.driver or request.headers.get("X-Deltacloud-Driver"))
     provider = route.provider or request.headers.get("X-Deltacloud-Provider") or None
     if provider:
@@ -98,6 +102,13 @@ def _path(request: Request) -> str:
     except UnicodeDecodeError:
         raise DeltacloudError(404, "There is nothing here: the address is not UTF-8.") from None
     return path
+
+
+def _address(environ: "WSGIEnvironment") -> str:
+    """Write path and query as the client sent them, whatever bytes they are."""
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    query = environ.get("QUERY_STRING")
+    return quote(path, safe="/;=", encoding="latin-1") + (f"?{query}" if query else "")
 
 
 def _application_url(request: Request) -> str:
@@ -132,14 +143,15 @@ def _error_document(request: Request, error: DeltacloudError) -> Response:
         format = choice.choose(query.get("format"), request.headers.get("Accept"))
     except DeltacloudError:
         query, format = {}, choice.DEFAULT
+    id = request.environ.get(_ID)
     report = ErrorReport(
         status=error.status,
         reason=HTTPStatus(error.status).phrase,
         message=error.message,
         ec2_code=error.ec2_code,
-        url=request.path_qs,
+        url=_address(request.environ),
         provider=request.environ.get(_NAMED_PROVIDER, ""),
-        parameters=query,
+        parameters=query | {"id": id} if id else query,
     )
     response = Response(
         format.documents.error(report).encode(),

@@ -155,11 +155,10 @@ def session_without_host() -> botocore.session.Session:
 
 
 def _hosts(session: botocore.session.Session) -> dict[str, str]:
-    endpoints = session.get_component("endpoint_resolver")
     return {
-        region: endpoints.construct_endpoint("ec2", region, partition)["hostname"]
-        for partition in session.get_available_partitions()
-        for region in session.get_available_regions("ec2", partition)
+        region: f"ec2.{region}.{partition['outputs']['dnsSuffix']}"
+        for partition in session.get_data("partitions")["partitions"]
+        for region in session.get_available_regions("ec2", partition["id"])
     }
 
 

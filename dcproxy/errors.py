@@ -9,53 +9,34 @@ from collections.abc import Mapping
 
 RETRY_AFTER_SECONDS = "5"
 
-EC2_CODE_STATUS = {
-    "AuthFailure": 401,
-    "ExpiredToken": 401,
-    "IncompleteSignature": 401,
-    "InvalidAccessKeyId": 401,
-    "InvalidClientTokenId": 401,
-    "MissingAuthenticationToken": 401,
-    "RequestExpired": 401,
-    "SignatureDoesNotMatch": 401,
-    "AccessDenied": 403,
-    "Blocked": 403,
-    "OptInRequired": 403,
-    "PendingVerification": 403,
-    "UnauthorizedOperation": 403,
-    "MissingParameter": 400,
-    "IncorrectState": 409,
-    "InternalError": 502,
-    "InternalFailure": 502,
-    "ServiceUnavailable": 502,
-    "Unavailable": 502,
+_EC2_CODES = {
+    400: "MissingParameter",
+    401: "AuthFailure ExpiredToken IncompleteSignature InvalidAccessKeyId InvalidClientTokenId "
+    "MissingAuthenticationToken RequestExpired SignatureDoesNotMatch",
+    403: "AccessDenied Blocked OptInRequired PendingVerification UnauthorizedOperation",
+    409: "IncorrectState",
+    502: "InternalError InternalFailure ServiceUnavailable Unavailable",
 }
+EC2_CODE_STATUS = {code: status for status, codes in _EC2_CODES.items() for code in codes.split()}
 """Deltacloud status of an EC2 error code (EC2 API reference, "Error codes")."""
 
-EC2_THROTTLING_CODES = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "EC2ThrottledException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SnapshotCreationPerVolumeRateExceeded",
-        "SlowDown",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-"""EC2 error codes that say: not now, ask again later."""
-
-EC2_CODE_SUFFIX_STATUS = {
-    ".NotFound": 404,
-    ".Malformed": 400,
-    ".InUse": 409,
-    "LimitExceeded": 409,
-}
+EC2_CODE_SUFFIX_STATUS = {".NotFound": 404, ".Malformed": 400, ".InUse": 409, "LimitExceeded": 409}
 """Deltacloud status of the families of EC2 error codes, by how the code ends."""
+
+EC2_THROTTLING_CODES = {
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "SnapshotCreationPerVolumeRateExceeded",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+"""EC2 error codes that say: not now, ask again later."""
 
 HTTP_STATUS_KEPT = frozenset({400, 401, 403, 404, 409})
 

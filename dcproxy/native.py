@@ -72,9 +72,9 @@ def created_snapshot(answer: bytes) -> Snapshot:
 
 
 def deleted(answer: bytes) -> None:
-    """Read a DeleteSnapshotResponse. Raises ``UnreadableError`` unless it says true."""
-    if _root(answer, "DeleteSnapshotResponse").findtext("{*}return") != "true":
-        raise UnreadableError("the deletion is not confirmed")
+    """Read a DeleteSnapshotResponse. Raises ``UnreadableError``, also when it denies."""
+    if _root(answer, "DeleteSnapshotResponse").findtext("{*}return", "true") != "true":
+        raise UnreadableError("the deletion is denied")
 
 
 def _snapshots(root: etree._Element, items: str) -> list[Snapshot]:

@@ -1,5 +1,7 @@
 """One function for each Deltacloud operation: it reads the request, asks EC2, and answers."""
 
+import errno
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ _SNAPSHOT_ID = re.compile(r"snap-[0-9A-Fa-f]{8,17}")
 _VOLUME_ID = re.compile(r"vol-[0-9A-Fa-f]{8,17}")
 
 Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,17 @@ def _list(
     if not first.next_token:
         return _document(call, "".join(texts))
     return Response(
-        app_iter=(text.encode() for text in texts),
+        app_iter=_stream(texts),
         headerlist=[("Content-Type", call.format.content_type)],
     )
+
+
+def _stream(texts: Iterator[str]) -> Iterator[bytes]:
+    try:
+        for text in texts:
+            yield text.encode()
+    except DeltacloudError as error:
+        log.error("a list broke off: %s", error.message)
+        # Not a well-formed end: the client must see that the list is cut. Servers take this
+        # error for a client that went away, and close without a last chunk or a traceback.
+        raise ConnectionResetError(errno.ECONNRESET, "the list broke off") from error

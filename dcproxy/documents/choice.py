@@ -71,7 +71,7 @@ def choose(format_parameter: str | None, accept: str | None) -> Format:
 def _negotiate(accept: str | None) -> Format:
     # Among equals, the one that the client names comes before one that */* lets in.
     offers = sorted(_BY_MEDIA_TYPE, key=lambda media_type: media_type not in (accept or "").lower())
-    acceptable = create_accept_header(accept).acceptable_offers(offers)
+    acceptable = create_accept_header(accept or None).acceptable_offers(offers)
     if not acceptable:
         raise DeltacloudError(
             406, f"None of the media types in Accept is to be had, only {', '.join(offers)}."

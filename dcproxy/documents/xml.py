@@ -86,7 +86,7 @@ def _snapshot(snapshot: Snapshot, snapshots_url: str, volumes_url: str, indent: 
 
 def _text(text: str) -> str:
     # A bare carriage return would reach the reader as a line feed (XML 1.0, 2.11).
-    return escape(text).replace("\r", "&#13;")
+    return str(escape(text)).replace("\r", "&#13;")
 
 
 def error(report: ErrorReport) -> str:

@@ -1,0 +1,89 @@
+"""A real EC2 stand-in for all tests, and the application in front of it."""
+
+from collections.abc import Callable, Iterator
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+from lxml import etree
+from webtest import TestApp, TestResponse
+
+from dcproxy import mock
+from dcproxy.app import application
+from dcproxy.settings import Settings
+from tests.programmed_ec2 import ProgrammedEC2
+
+CALLER = ("AKIDEXAMPLE", "se/cr+et=:key")
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    with mock.running() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def ec2(moto_url: str) -> BaseClient:
+    """EC2 itself, to arrange and to look at what the application has done."""
+    return boto3.client(
+        "ec2",
+        region_name="us-east-1",
+        endpoint_url=moto_url,
+        aws_access_key_id="arranger",
+        aws_secret_access_key="secret",
+    )
+
+
+@pytest.fixture
+def volume_id(ec2: BaseClient) -> str:
+    return ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
+
+
+@pytest.fixture
+def snapshot_id(ec2: BaseClient, volume_id: str) -> str:
+    return ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
+
+
+def client_of(settings: Settings, caller: tuple[str, str] | None = CALLER) -> TestApp:
+    app = TestApp(application(settings), extra_environ={"HTTP_HOST": "localhost:3001"})
+    if caller:
+        app.authorization = ("Basic", caller)
+    return app
+
+
+@pytest.fixture(scope="session")
+def settings(moto_url: str) -> Settings:
+    return Settings(ec2_endpoint_url=moto_url)
+
+
+@pytest.fixture(scope="session")
+def client(settings: Settings) -> TestApp:
+    return client_of(settings)
+
+
+@pytest.fixture
+def stranger(settings: Settings) -> TestApp:
+    """A client without credentials."""
+    return client_of(settings, caller=None)
+
+
+@pytest.fixture
+def programmed_ec2() -> Iterator[ProgrammedEC2]:
+    with ProgrammedEC2() as ec2:
+        yield ec2
+
+
+@pytest.fixture
+def client_of_programmed(programmed_ec2: ProgrammedEC2) -> TestApp:
+    return client_of(Settings(ec2_endpoint_url=programmed_ec2.url, read_timeout=1))
+
+
+@pytest.fixture
+def xml() -> Callable[[TestResponse], etree._Element]:
+    """Read an XML answer strictly."""
+
+    def read(response: TestResponse) -> etree._Element:
+        assert response.headers["Content-Type"] == "application/xml"
+        return etree.fromstring(response.body)
+
+    return read

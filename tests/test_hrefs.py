@@ -1,0 +1,47 @@
+"""Hrefs follow the request: its scheme, host, port and mount prefix."""
+
+import pytest
+
+SNAPSHOTS = "/api/storage_snapshots"
+
+
+@pytest.mark.parametrize(
+    ("environ", "base"),
+    [
+        ({"HTTP_HOST": "cloud.example.org"}, "http://cloud.example.org"),
+        ({"HTTP_HOST": "cloud.example.org:8080"}, "http://cloud.example.org:8080"),
+        (
+            {"HTTP_HOST": "cloud.example.org", "wsgi.url_scheme": "https"},
+            "https://cloud.example.org",
+        ),
+        ({"HTTP_HOST": "[::1]:3001"}, "http://[::1]:3001"),
+        ({"SCRIPT_NAME": "/clouds/old"}, "http://localhost:3001/clouds/old"),
+    ],
+)
+def test_hrefs_are_built_from_the_request(client, xml, snapshot_id, environ, base):
+    entry = xml(client.get("/api", extra_environ=environ))
+    assert entry.find("link").get("href") == f"{base}{SNAPSHOTS}"
+    snapshot = xml(client.get(f"{SNAPSHOTS}/{snapshot_id}", extra_environ=environ))
+    assert snapshot.get("href") == f"{base}{SNAPSHOTS}/{snapshot_id}"
+    [listed] = xml(client.get(f"{SNAPSHOTS}?id={snapshot_id}", extra_environ=environ))
+    assert listed.get("href") == snapshot.get("href")
+    volume = snapshot.find("storage_volume")
+    assert volume.get("href") == f"{base}/api/storage_volumes/{volume.get('id')}"
+
+
+def test_prefix_is_percent_encoded_in_hrefs(client, xml):
+    entry = xml(client.get("/api", extra_environ={"SCRIPT_NAME": "/a b&'"}))
+    assert entry.find("link").get("href") == f"http://localhost:3001/a%20b&'{SNAPSHOTS}"
+
+
+def test_hrefs_keep_the_driver_and_the_provider(client, xml):
+    entry = xml(client.get("/api;driver=ec2;provider=eu-west-1"))
+    assert entry.find("link").get("href") == (
+        "http://localhost:3001/api;driver=ec2;provider=eu-west-1/storage_snapshots"
+    )
+
+
+@pytest.mark.parametrize("host", ["a b", "<script>", "a/b", "a@b", "a:99999", "", "a\\b", "a'b"])
+def test_host_that_is_no_name_is_400(client, xml, host):
+    response = client.get("/api", extra_environ={"HTTP_HOST": host}, status=400)
+    assert "Host" in xml(response).findtext("message")
