@@ -97,7 +97,8 @@ assert set(_OPTIONS) == {field.name for field in fields(Settings)}  # noqa: S101
 
 def setting_error(name: str, value: str, allowed: str) -> SettingError:
     """Say of one option what it is, what it was set to, and what is allowed."""
-    return SettingError(f"option {name} = {value!r} is not allowed: it takes {allowed}")
+    without_password = re.sub(r"//[^/]*@", "//***@", value)
+    return SettingError(f"option {name} = {without_password!r} is not allowed: it takes {allowed}")
 
 
 def from_options(options: Mapping[str, str]) -> Settings:

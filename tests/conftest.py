@@ -67,15 +67,27 @@ def stranger(settings: Settings) -> TestApp:
     return client_of(settings, caller=None)
 
 
-@pytest.fixture
-def programmed_ec2() -> Iterator[ProgrammedEC2]:
+@pytest.fixture(scope="session")
+def _programmed_ec2() -> Iterator[ProgrammedEC2]:
     with ProgrammedEC2() as ec2:
         yield ec2
 
 
+@pytest.fixture(scope="session")
+def _client_of_programmed(_programmed_ec2: ProgrammedEC2) -> TestApp:
+    return client_of(Settings(ec2_endpoint_url=_programmed_ec2.url, read_timeout=1))
+
+
 @pytest.fixture
-def client_of_programmed(programmed_ec2: ProgrammedEC2) -> TestApp:
-    return client_of(Settings(ec2_endpoint_url=programmed_ec2.url, read_timeout=1))
+def programmed_ec2(_programmed_ec2: ProgrammedEC2) -> ProgrammedEC2:
+    _programmed_ec2.reset()
+    return _programmed_ec2
+
+
+@pytest.fixture
+def client_of_programmed(_client_of_programmed: TestApp) -> TestApp:
+    _client_of_programmed.authorization = ("Basic", CALLER)
+    return _client_of_programmed
 
 
 @pytest.fixture

@@ -90,12 +90,15 @@ class ProgrammedEC2:
     """``respond`` turns a request into an answer; ``requests`` are all that came."""
 
     def __init__(self) -> None:
-        self.respond: Callable[[Request], Answer] = lambda request: snapshots_page("")
-        self.requests: list[Request] = []
+        self.reset()
         self._server = make_server(
             "127.0.0.1", 0, self._application, threaded=True, request_handler=_QuietHandler
         )
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def reset(self) -> None:
+        self.respond: Callable[[Request], Answer] = lambda request: snapshots_page("")
+        self.requests: list[Request] = []
 
     def __enter__(self) -> "ProgrammedEC2":
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()

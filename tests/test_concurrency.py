@@ -1,0 +1,57 @@
+"""Many callers at once: each signed with its own key, nobody gets another's answer."""
+
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+
+from webob import Request
+from webtest import TestApp
+
+from dcproxy.app import application
+from dcproxy.settings import Settings
+from tests.programmed_ec2 import snapshot_item, snapshots_page
+
+CALLERS = 16
+ROUNDS = 10
+
+
+def echo(request):
+    """Two pages of a snapshot that is named after the key that signed the request."""
+    items = snapshot_item("snap-12345678", name=request.access_key_id)
+    return snapshots_page(items, "" if "NextToken" in request.parameters else "more")
+
+
+def test_callers_do_not_mix(programmed_ec2):
+    programmed_ec2.respond = echo
+    app = application(Settings(ec2_endpoint_url=programmed_ec2.url))
+
+    def names_of(number):
+        client = TestApp(app)
+        client.authorization = ("Basic", (f"KEY{number}", "secret"))
+        addresses = ["/api/storage_snapshots?format=json"] * ROUNDS
+        lists = [client.get(address).json["storage_snapshots"] for address in addresses]
+        return {snapshot["name"] for snapshots in lists for snapshot in snapshots}
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        seen = list(pool.map(names_of, range(CALLERS)))
+    assert seen == [{f"KEY{number}"} for number in range(CALLERS)]
+
+
+def test_lists_that_are_read_in_turns_do_not_mix(programmed_ec2):
+    programmed_ec2.respond = echo
+    app = application(Settings(ec2_endpoint_url=programmed_ec2.url))
+
+    def start(key):
+        request = Request.blank("/api/storage_snapshots?format=json")
+        request.authorization = ("Basic", b64encode(f"{key}:secret".encode()).decode())
+        return iter(request.get_response(app).app_iter)
+
+    first, second = start("KEY1"), start("KEY2")
+    texts = [b"", b""]
+    for _ in range(10):
+        for number, chunks in enumerate((first, second)):
+            texts[number] += next(chunks, b"")
+    assert b"KEY2" not in texts[0]
+    assert b"KEY1" not in texts[1]
+    assert [text.count(b"snap-12345678") > 0 for text in texts] == [True, True]
+    keys = [request.access_key_id for request in programmed_ec2.requests]
+    assert sorted(keys) == ["KEY1", "KEY1", "KEY2", "KEY2"]

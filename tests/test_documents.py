@@ -1,0 +1,120 @@
+"""Records to documents, format by format."""
+
+import json as json_module
+
+import pytest
+from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from dcproxy import deltacloud
+from dcproxy.documents import html, json, xml
+from dcproxy.documents.report import ErrorReport
+from dcproxy.native import Snapshot
+from dcproxy.routes import match
+
+_, URLS = match("GET", "/api", "http://localhost:3001")
+SNAPSHOT = Snapshot(
+    id="snap-45b8d024",
+    volume_id="vol-0bc0de60",
+    start_time="2011-07-28T21:54:19.000Z",
+    status="completed",
+    description="",
+    name="",
+)
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"))
+
+
+def read_xml(text):
+    return etree.fromstring(text.encode())
+
+
+def test_xml_of_a_snapshot_is_the_seed_pages_and_what_stands_around_it():
+    assert xml.storage_snapshot(SNAPSHOT._replace(description="d & e"), URLS) == (
+        "<?xml version='1.0' encoding='utf-8' ?>\n"
+        "<storage_snapshot href='http://localhost:3001/api/storage_snapshots/snap-45b8d024'"
+        " id='snap-45b8d024'>\n"
+        "  <name>snap-45b8d024</name>\n"
+        "  <description>d &amp; e</description>\n"
+        "  <created>Thu Jul 28 21:54:19 UTC 2011</created>\n"
+        "  <state>completed</state>\n"
+        "  <storage_volume href='http://localhost:3001/api/storage_volumes/vol-0bc0de60'"
+        " id='vol-0bc0de60'></storage_volume>\n"
+        "</storage_snapshot>\n"
+    )
+
+
+def test_json_of_a_snapshot():
+    assert json_module.loads(json.storage_snapshot(SNAPSHOT, URLS)) == {
+        "storage_snapshot": {
+            "id": "snap-45b8d024",
+            "href": "http://localhost:3001/api/storage_snapshots/snap-45b8d024",
+            "name": "snap-45b8d024",
+            "description": None,
+            "state": "completed",
+            "created": "Thu Jul 28 21:54:19 UTC 2011",
+            "storage_volume": {
+                "id": "vol-0bc0de60",
+                "href": "http://localhost:3001/api/storage_volumes/vol-0bc0de60",
+                "rel": "storage_volume",
+            },
+        }
+    }
+
+
+def test_what_a_snapshot_lacks_is_left_out():
+    bare = SNAPSHOT._replace(volume_id="", start_time="")
+    assert [child.tag for child in read_xml(xml.storage_snapshot(bare, URLS))] == ["name", "state"]
+    in_json = json_module.loads(json.storage_snapshot(bare, URLS))["storage_snapshot"]
+    assert (in_json["created"], in_json["storage_volume"]) == (None, None)
+    html.storage_snapshot(bare, URLS)
+
+
+@pytest.mark.parametrize("documents", [xml, json, html])
+def test_list_writes_each_page_as_it_comes(documents):
+    taken = []
+
+    def pages():
+        for number in range(3):
+            taken.append(number)
+            yield [SNAPSHOT]
+
+    seen = []
+    for text in documents.storage_snapshots(pages(), URLS):
+        seen.append((len(taken), "snap-45b8d024" in text))
+    assert [count for count, has_snapshot in seen if has_snapshot] == [1, 2, 3]
+
+
+@given(TEXTS, TEXTS)
+def test_texts_come_through_every_format(name, description):
+    snapshot = SNAPSHOT._replace(name=name, description=description)
+    expected = (name or snapshot.id, description)
+    root = read_xml(xml.storage_snapshot(snapshot, URLS))
+    assert (root.findtext("name"), root.findtext("description", "")) == expected
+    value = json_module.loads(json.storage_snapshot(snapshot, URLS))["storage_snapshot"]
+    assert (value["name"], value["description"] or "") == expected
+    page = BeautifulSoup(html.storage_snapshot(snapshot, URLS), "html.parser")
+    assert page.find("dd").text == expected[0]
+
+
+@given(st.text(), st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
+def test_error_in_xml_is_well_formed_whatever_it_says(message, url, parameters):
+    report = ErrorReport(400, "Bad Request", message, "", url, "", parameters)
+    text = xml.error(report)
+    root = read_xml(text.encode("utf-8", "replace").decode())
+    assert len(root.findall("request/param")) == len(parameters)
+
+
+@pytest.mark.parametrize(
+    ("time", "created"),
+    [
+        ("2011-07-28T21:54:19.000Z", "Thu Jul 28 21:54:19 UTC 2011"),
+        ("2011-07-28T21:54:19Z", "Thu Jul 28 21:54:19 UTC 2011"),
+        ("2008-10-20T18:23:59.123Z", "Mon Oct 20 18:23:59 UTC 2008"),
+        ("2024-02-29T00:00:00.000Z", "Thu Feb 29 00:00:00 UTC 2024"),
+        ("2026-01-04T09:08:07.000Z", "Sun Jan 04 09:08:07 UTC 2026"),
+    ],
+)
+def test_created(time, created):
+    assert deltacloud.created(time) == created

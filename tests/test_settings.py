@@ -1,0 +1,78 @@
+"""Options: what is allowed, and what a wrong one is told."""
+
+import pytest
+
+from dcproxy.app import app_factory
+from dcproxy.settings import SettingError, Settings, from_options
+
+
+def test_nothing_set_is_the_defaults():
+    assert from_options({}) == Settings()
+
+
+def test_empty_value_counts_as_not_set():
+    assert from_options({"owners": " ", "page_size": ""}) == Settings()
+
+
+def test_every_option_is_read():
+    assert from_options(
+        {
+            "ec2_endpoint_url": "https://ec2.example.org:8773/services/Cloud",
+            "provider": "eu-west-1",
+            "owners": "self, 123456789012",
+            "page_size": "5",
+            "connect_timeout": "0.5",
+            "read_timeout": "30",
+        }
+    ) == Settings(
+        ec2_endpoint_url="https://ec2.example.org:8773/services/Cloud",
+        provider="eu-west-1",
+        owners=("self", "123456789012"),
+        page_size=5,
+        connect_timeout=0.5,
+        read_timeout=30,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ec2_endpoint_url", "ec2.example.org"),
+        ("ec2_endpoint_url", "ftp://ec2.example.org"),
+        ("ec2_endpoint_url", "https://"),
+        ("ec2_endpoint_url", "https://ec2.example.org:99999"),
+        ("ec2_endpoint_url", "https://ec2.example.org/?x=1"),
+        ("provider", "US East"),
+        ("owners", "me"),
+        ("page_size", "4"),
+        ("page_size", "1001"),
+        ("page_size", "many"),
+        ("connect_timeout", "0"),
+        ("read_timeout", "-1"),
+        ("read_timeout", "nan"),
+        ("read_timeout", "inf"),
+        ("read_timeout", "1e9"),
+    ],
+)
+def test_wrong_value_is_told_with_name_value_and_what_is_allowed(name, value):
+    with pytest.raises(SettingError) as error:
+        from_options({name: value})
+    assert name in str(error.value)
+    assert repr(value) in str(error.value)
+    assert "it takes" in str(error.value)
+
+
+def test_unknown_option_is_told_with_the_ones_there_are():
+    with pytest.raises(SettingError, match=r"option pagesize is not known.*page_size"):
+        from_options({"pagesize": "10"})
+
+
+def test_region_that_does_not_exist_stops_the_start():
+    with pytest.raises(SettingError, match=r"provider = 'mars-1'.*eu-west-1"):
+        app_factory({}, provider="mars-1")
+
+
+def test_password_in_the_endpoint_is_refused_and_not_repeated():
+    with pytest.raises(SettingError) as error:
+        from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"})
+    assert "hidden" not in str(error.value)
