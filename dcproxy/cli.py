@@ -92,7 +92,7 @@ def _serve(given: argparse.Namespace, stack: ExitStack) -> None:
         try:
             loadapp(uri)
         except (LookupError, configparser.Error) as error:
-            raise SettingError(f"{given.config}: {error}") from error
+            raise SettingError(f"{given.config}: {' '.join(str(error).split())}") from error
         _Gunicorn(lambda: loadapp(uri), _server_settings(given)).run()
     options = {"provider": given.provider} if given.provider else {}
     app_factory({}, **options)

@@ -60,13 +60,20 @@ def form(request: Request) -> dict[str, str]:
 
 def _body(request: Request) -> bytes:
     try:
-        return get_input_stream(request.environ, max_content_length=MAX_BODY_BYTES).read()
+        # A byte more than is allowed: a stream that is cut at its limit does not say so.
+        body = get_input_stream(request.environ, max_content_length=MAX_BODY_BYTES + 1).read()
     except RequestEntityTooLarge:
-        raise DeltacloudError(
-            413, f"The body is too large: at most {MAX_BODY_BYTES} bytes are read."
-        ) from None
-    except (OSError, HTTPException):
-        raise DeltacloudError(400, "The body ended before it was complete.") from None
+        raise _too_large() from None
+    except Exception:
+        # Each server has errors of its own for a body that breaks off or is not well chunked.
+        raise DeltacloudError(400, "The body is broken or not complete.") from None
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    return body
+
+
+def _too_large() -> DeltacloudError:
+    return DeltacloudError(413, f"The body is too large: it takes {MAX_BODY_BYTES} bytes.")
 
 
 def _urlencoded(text: bytes) -> dict[str, str]:

@@ -1,0 +1,133 @@
+"""The ``dcproxy`` command as a person uses it."""
+
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from lxml import etree
+
+from tests.live.servers import BIN, PROXY_INI, gunicorn, running, wait_until
+
+
+def dcproxy(*arguments):
+    return subprocess.run(
+        [BIN / "dcproxy", *map(str, arguments)], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture
+def mock_server(tmp_path):
+    command = [BIN / "dcproxy", "-i", "mock", "-p", "0"]
+    with running(command, tmp_path / "log", cwd=tmp_path) as server:
+        yield server
+
+
+def children(pid):
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in listing.splitlines()]
+    return [child for child, parent in pairs if parent == pid]
+
+
+def is_alive(pid):
+    return (
+        subprocess.run(["ps", "-p", str(pid), "-o", "stat="], capture_output=True).returncode == 0
+    )
+
+
+def test_mock_prints_a_curl_line_that_works_as_printed(mock_server):
+    line = re.search(r"^Try: (curl .*)$", mock_server.log.read_text(), re.MULTILINE)[1]
+    answer = subprocess.run(
+        line.replace("curl ", "curl --silent --fail ", 1), shell=True, capture_output=True
+    )
+    assert answer.returncode == 0
+    snapshots = etree.fromstring(answer.stdout)
+    assert snapshots.tag == "storage_snapshots"
+    assert len(snapshots) > 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_mock_ends_within_two_seconds_with_nothing_left_running(mock_server, how):
+    # A kept-alive connection must not hold it up.
+    with socket.create_connection(("127.0.0.1", mock_server.port)) as idle:
+        idle.sendall(b"GET /api HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert idle.recv(100)
+        family = children(mock_server.process.pid)
+        assert len(family) == 2
+        start = time.monotonic()
+        mock_server.process.send_signal(how)
+        mock_server.process.wait(10)
+    assert time.monotonic() - start < 2
+    wait_until(lambda: not any(map(is_alive, family)), "the children to end")
+    assert "Traceback" not in mock_server.log.read_text()
+
+
+def test_version():
+    assert re.fullmatch(r"dcproxy \d+\.\d+\.\d+\n", dcproxy("--version").stdout)
+
+
+def test_help_names_each_option():
+    text = dcproxy("--help").stdout
+    for option in ("--driver", "--hostname", "--port", "--provider", "--config", "--version"):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-P", "mars-1"], "provider = 'mars-1' is not allowed"),
+        (["-p", "99999"], "99999 is no port"),
+        (["-p", "http"], "invalid _port value: 'http'"),
+        (["-i", "openstack"], "invalid choice: 'openstack'"),
+        (["-c", "nothing.ini"], "there is no file nothing.ini"),
+        (["-c", PROXY_INI, "-P", "eu-west-1"], "--config goes without --provider"),
+    ],
+)
+def test_wrong_argument_is_told_in_a_line(arguments, message):
+    result = dcproxy(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "No section 'main'"),
+        ("[app:main]\nuse = egg:dcproxy\npage_size = 4\n", "page_size = '4' is not allowed"),
+        ("[app:main]\nuse = egg:dcproxy\npagesize = 5\n", "option pagesize is not known"),
+        ("[app:main]\nuse = egg:dcproxy\nprovider = mars-1\n", "provider = 'mars-1'"),
+        ("not an ini file", "no section headers"),
+    ],
+)
+def test_wrong_file_is_told_in_a_line(tmp_path, text, message):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(text)
+    result = dcproxy("-c", ini)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_file_is_served(tmp_path, moto_url):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(
+        PROXY_INI.read_text().replace(
+            "#ec2_endpoint_url = https://ec2.example.org/", f"ec2_endpoint_url = {moto_url}"
+        )
+    )
+    command = [BIN / "dcproxy", "-c", ini, "-p", "0"]
+    with running(command, tmp_path / "log") as server:
+        response, body = server.get("/api")
+        assert response.status == 200
+        assert response.headers["Server"] == "Apache-Deltacloud/1.1.3"
+        assert etree.fromstring(body).get("version") == "1.1.3"
+
+
+def test_port_in_use_ends_without_a_traceback(tmp_path, moto_url):
+    with gunicorn(tmp_path, moto_url) as server:
+        result = dcproxy("-i", "mock", "-p", server.port)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,260 @@
+"""The real gunicorn with proxy.ini, spoken to over sockets: the API page's own exchanges."""
+
+import base64
+import re
+import socket
+
+import pytest
+from lxml import etree
+
+from tests.conftest import CALLER
+from tests.live.servers import gunicorn, wait_until
+from tests.programmed_ec2 import (
+    Answer,
+    created,
+    deleted,
+    refusal,
+    snapshot_item,
+    snapshots_page,
+)
+
+THREADS = ("--worker-class", "gthread", "--threads", "4")
+AUTHORIZATION = "Basic " + base64.b64encode(":".join(CALLER).encode()).decode()
+
+# What the clients of the API page sent, line by line.
+HEAD = (
+    f"Authorization: {AUTHORIZATION}\r\n"
+    "User-Agent: curl/7.20.1 (i386-redhat-linux-gnu)\r\n"
+    "Host: localhost:3001\r\n"
+    "Accept: */*\r\n"
+)
+
+
+@pytest.fixture(scope="module")
+def server(_programmed_ec2, tmp_path_factory):
+    with gunicorn(tmp_path_factory.mktemp("live"), _programmed_ec2.url, *THREADS) as server:
+        yield server
+
+
+def exchange(server, request):
+    """Send bytes, read to the end of the connection, give status, headers and body."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(request)
+        with connection.makefile("rb") as answer:
+            received = answer.read()
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    return status, dict(line.split(": ", 1) for line in lines), body
+
+
+def seed_exchange(server, request_line, more="", body=""):
+    text = f"{request_line}\r\n{HEAD}{more}Connection: close\r\n\r\n{body}"
+    return exchange(server, text.encode())
+
+
+def elements(document):
+    """A document as nested tuples, for comparison element by element."""
+    root = etree.fromstring(document)
+    return [
+        (element.tag, dict(element.attrib), (element.text or "").strip()) for element in root.iter()
+    ]
+
+
+def seed_snapshot(id, volume_id, created_at):
+    """The seed page's elements of a snapshot, and the two that protocol adds."""
+    base = "http://localhost:3001/api"
+    return [
+        ("storage_snapshot", {"href": f"{base}/storage_snapshots/{id}", "id": id}, ""),
+        ("name", {}, id),
+        ("created", {}, created_at),
+        ("state", {}, "completed"),
+        ("storage_volume", {"href": f"{base}/storage_volumes/{volume_id}", "id": volume_id}, ""),
+    ]
+
+
+def test_seed_list(server, programmed_ec2):
+    programmed_ec2.respond = lambda request: snapshots_page(
+        snapshot_item("snap-45b8d024", "vol-0bc0de60", "2011-07-28T21:54:19.000Z")
+        + snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z")
+        + snapshot_item("snap-d010f6b9", "vol-351efb5c", "2008-10-20T18:23:59.000Z")
+    )
+    status, headers, body = seed_exchange(server, "GET /api/storage_snapshots?format=xml HTTP/1.1")
+    assert status == "HTTP/1.1 200 OK"
+    assert headers["Content-Type"] == "application/xml"
+    assert int(headers["Content-Length"]) == len(body)
+    assert body.startswith(b"<?xml version='1.0' encoding='utf-8' ?>\n")
+    assert elements(body) == [
+        ("storage_snapshots", {}, ""),
+        *seed_snapshot("snap-45b8d024", "vol-0bc0de60", "Thu Jul 28 21:54:19 UTC 2011"),
+        *seed_snapshot("snap-d5a1c9b4", "vol-99fbe5f2", "Thu Jul 28 21:46:12 UTC 2011"),
+        *seed_snapshot("snap-d010f6b9", "vol-351efb5c", "Mon Oct 20 18:23:59 UTC 2008"),
+    ]
+
+
+def test_seed_show(server, programmed_ec2):
+    programmed_ec2.respond = lambda request: snapshots_page(
+        snapshot_item("snap-45b8d024", "vol-0bc0de60", "2011-07-28T21:54:19.000Z")
+    )
+    status, headers, body = seed_exchange(
+        server, "GET /api/storage_snapshots/snap-45b8d024?format=xml HTTP/1.1"
+    )
+    assert status == "HTTP/1.1 200 OK"
+    assert headers["Content-Type"] == "application/xml"
+    assert int(headers["Content-Length"]) == len(body)
+    assert elements(body) == seed_snapshot(
+        "snap-45b8d024", "vol-0bc0de60", "Thu Jul 28 21:54:19 UTC 2011"
+    )
+    assert programmed_ec2.requests[0].parameters["SnapshotId.1"] == "snap-45b8d024"
+
+
+def test_seed_create(server, programmed_ec2):
+    programmed_ec2.respond = lambda request: created(
+        snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z")
+    )
+    status, headers, body = seed_exchange(
+        server,
+        "POST /api/storage_snapshots?format=xml HTTP/1.1",
+        "Content-Length: 22\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+        "volume_id=vol-99fbe5f2",
+    )
+    assert status == "HTTP/1.1 201 Created"
+    assert int(headers["Content-Length"]) == len(body)
+    assert headers["Location"] == "http://localhost:3001/api/storage_snapshots/snap-d5a1c9b4"
+    assert elements(body) == seed_snapshot(
+        "snap-d5a1c9b4", "vol-99fbe5f2", "Thu Jul 28 21:46:12 UTC 2011"
+    )
+    assert programmed_ec2.requests[0].parameters["VolumeId"] == "vol-99fbe5f2"
+
+
+def test_seed_delete(server, programmed_ec2):
+    programmed_ec2.respond = lambda request: deleted()
+    status, headers, body = seed_exchange(
+        server, "DELETE /api/storage_snapshots/snap-dda6cebc?format=xml HTTP/1.1"
+    )
+    assert status == "HTTP/1.1 204 No Content"
+    assert body == b""
+    assert "Content-Length" not in headers
+    assert "Transfer-Encoding" not in headers
+    assert programmed_ec2.requests[0].parameters["SnapshotId"] == "snap-dda6cebc"
+
+
+def test_chunked_create(server, programmed_ec2):
+    programmed_ec2.respond = lambda request: created(snapshot_item("snap-d5a1c9b4"))
+    status, _, _ = seed_exchange(
+        server,
+        "POST /api/storage_snapshots HTTP/1.1",
+        "Transfer-Encoding: chunked\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+        "a\r\nvolume_id=\r\nc\r\nvol-99fbe5f2\r\n0\r\n\r\n",
+    )
+    assert status == "HTTP/1.1 201 Created"
+    assert programmed_ec2.requests[0].parameters["VolumeId"] == "vol-99fbe5f2"
+
+
+def test_chunked_body_over_the_limit_is_413(server, programmed_ec2):
+    chunk = f"{100_000:x}\r\n{'x' * 100_000}\r\n"
+    status, _, _ = seed_exchange(
+        server,
+        "POST /api/storage_snapshots HTTP/1.1",
+        "Transfer-Encoding: chunked\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+        chunk * 11 + "0\r\n\r\n",
+    )
+    assert status.startswith("HTTP/1.1 413")
+    assert programmed_ec2.requests == []
+
+
+@pytest.mark.parametrize("address", ["/api", "/api/nothing", "/api/storage_snapshots?format=x"])
+def test_server_header_is_deltaclouds(server, address):
+    _, headers, _ = seed_exchange(server, f"GET {address} HTTP/1.1")
+    assert headers["Server"] == "Apache-Deltacloud/1.1.3"
+
+
+def test_head_has_the_headers_of_get_and_no_body(server, programmed_ec2):
+    programmed_ec2.respond = lambda request: snapshots_page(snapshot_item("snap-45b8d024"))
+    _, of_get, body = seed_exchange(server, "GET /api/storage_snapshots HTTP/1.1")
+    _, of_head, nothing = seed_exchange(server, "HEAD /api/storage_snapshots HTTP/1.1")
+    assert nothing == b""
+    for headers in (of_get, of_head):
+        headers.pop("Date")
+    assert of_head == of_get
+    assert int(of_head["Content-Length"]) == len(body)
+
+
+def test_list_of_many_pages_is_chunked_and_complete(server, programmed_ec2):
+    programmed_ec2.respond = two_pages
+    response, body = server.get("/api/storage_snapshots", {"Authorization": AUTHORIZATION})
+    assert response.headers["Transfer-Encoding"] == "chunked"
+    assert etree.fromstring(body).xpath("*/@id") == ["snap-11111111", "snap-22222222"]
+
+
+def two_pages(request):
+    if "NextToken" in request.parameters:
+        return snapshots_page(snapshot_item("snap-22222222"))
+    return snapshots_page(snapshot_item("snap-11111111"), "more")
+
+
+def test_list_that_fails_in_its_middle_has_no_last_chunk(server, programmed_ec2):
+    def respond(request):
+        if "NextToken" in request.parameters:
+            return refusal("AuthFailure", 401)
+        return snapshots_page(snapshot_item("snap-11111111"), "more")
+
+    programmed_ec2.respond = respond
+    _, headers, body = seed_exchange(server, "GET /api/storage_snapshots HTTP/1.1")
+    assert headers["Transfer-Encoding"] == "chunked"
+    assert b"snap-11111111" in body
+    assert not body.endswith(b"0\r\n\r\n")
+    log = wait_until(lambda: "a list broke off" in server.log.read_text(), "the line in the log")
+    assert log
+    assert "Traceback" not in server.log.read_text()
+
+
+BAD = [
+    ("GET /api/storage_snapshots/%3Cscript%3E HTTP/1.1", "", "", "404"),
+    ("GET /api/storage_snapshots/..%2f HTTP/1.1", "", "", "404"),
+    (f"GET /api/storage_snapshots/{'a' * 3000} HTTP/1.1", "", "", "404"),
+    (f"GET /api/storage_snapshots/{'a' * 5000} HTTP/1.1", "", "", "4"),
+    ("GET /api/storage_snapshots/%00 HTTP/1.1", "", "", "404"),
+    ("GET /api/storage_snapshots/a%0d%0ab HTTP/1.1", "", "", "404"),
+    ("GET /api/storage_snapshots/%ff HTTP/1.1", "", "", "404"),
+    ("GET /api?format=%ff HTTP/1.1", "", "", "400"),
+    ("PUT /api/storage_snapshots HTTP/1.1", "Content-Length: 0\r\n", "", "405"),
+    ("PATCH /api/storage_snapshots HTTP/1.1", "Content-Length: 3\r\n", "abc", "405"),
+    (
+        "POST /api/storage_snapshots HTTP/1.1",
+        "Content-Type: application/json\r\nContent-Length: 2\r\n",
+        "{}",
+        "415",
+    ),
+    (
+        "POST /api/storage_snapshots HTTP/1.1",
+        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 3\r\n",
+        "--y",
+        "400",
+    ),
+    (
+        "POST /api/storage_snapshots HTTP/1.1",
+        "Transfer-Encoding: chunked\r\n",
+        "zz\r\nvolume_id=x\r\n",
+        "400",
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_line", "more", "body", "status"), BAD)
+def test_bad_input_is_4xx_without_a_traceback(
+    server, programmed_ec2, request_line, more, body, status
+):
+    line, _, _ = seed_exchange(server, request_line, more, body)
+    assert re.match(rf"HTTP/1\.[01] {status}", line)
+    assert programmed_ec2.requests == []
+    assert "Traceback" not in server.log.read_text()
+    programmed_ec2.respond = lambda request: Answer(snapshots_page("").body)
+    assert seed_exchange(server, "GET /api HTTP/1.1")[0] == "HTTP/1.1 200 OK"
+
+
+def test_wrong_option_stops_the_start_and_says_which(tmp_path):
+    replaced = [("page_size = 1000", "page_size = 4")]
+    with gunicorn(tmp_path, "http://127.0.0.1:1", replace=replaced) as server:
+        wait_until(lambda: server.process.poll() is not None, "the server to end")
+        assert server.process.returncode != 0
+        assert "page_size = '4' is not allowed" in server.log.read_text()
