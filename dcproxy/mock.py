@@ -41,7 +41,10 @@ def running() -> Iterator[str]:
     assert process.stdout is not None  # noqa: S101
     owner = os.getpid()
     try:
-        yield process.stdout.readline().strip()
+        url = process.stdout.readline().strip()
+        if not url:
+            raise RuntimeError("the mock EC2 did not start")
+        yield url
     finally:
         if os.getpid() == owner:  # not a server's forked worker on its way out
             _end(process)
