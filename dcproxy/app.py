@@ -1,22 +1,21 @@
-"""The WSGI application, and the factory that Paste calls."""
+"""The WSGI application, and the factories that Paste calls."""
 
 import logging
 import sys
-from collections.abc import Iterable
-from http import HTTPStatus
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from webob import Request, Response
 from werkzeug.wsgi import get_host
 
 from dcproxy import deltacloud, parameters, settings
 from dcproxy.documents import choice
-from dcproxy.documents.report import ErrorReport
 from dcproxy.ec2 import EC2
+from dcproxy.error_document import ID, NAMED_PROVIDER, URLS, address, error_document
 from dcproxy.errors import DeltacloudError
-from dcproxy.operations import OPERATIONS, Call
-from dcproxy.routes import allowed_methods, match
+from dcproxy.operations.call import Call
+from dcproxy.operations.table import OPERATIONS
+from dcproxy.routes import allowed_methods, asks_for_snapshots, match
 from dcproxy.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +30,28 @@ def app_factory(global_conf: dict[str, str], **options: str) -> "WSGIApplication
     Raises ``SettingError`` for an option that is not known or not allowed.
     """
     _name_the_server()
-    return application(settings.from_options(options))
+    return application(settings.from_options(options, Settings))
+
+
+def filter_factory(
+    global_conf: dict[str, str], **options: str
+) -> "Callable[[WSGIApplication], WSGIApplication]":
+    """Make the filter of a Paste section, for the front of an old server.
+
+    It answers the storage snapshots of the ec2 driver, and hands everything else on untouched.
+    Raises as ``app_factory``.
+    """
+    ours = app_factory(global_conf, **options)
+
+    def around(app: "WSGIApplication") -> "WSGIApplication":
+        def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+            is_ours = asks_for_snapshots(path, environ.get("HTTP_X_DELTACLOUD_DRIVER"))
+            return (ours if is_ours else app)(environ, start_response)
+
+        return answer
+
+    return around
 
 
 def _name_the_server() -> None:
@@ -54,14 +74,14 @@ def application(settings: Settings) -> "WSGIApplication":
         try:
             response = _respond(request, ec2, settings)
         except DeltacloudError as error:
-            response = _error_document(request, error)
+            response = error_document(request, error)
         except Exception:
-            log.exception("%s %s failed", request.method, _address(environ))
+            log.exception("%s %s failed", request.method, address(environ))
             fault = DeltacloudError(500, "This is a fault of the server. It has been logged.")
-            response = _error_document(request, fault)
+            response = error_document(request, fault)
         response.headers.update(_COMMON_HEADERS.items())
-        if _NAMED_PROVIDER in environ:
-            response.headers["X-Deltacloud-Provider"] = environ[_NAMED_PROVIDER]
+        if NAMED_PROVIDER in environ:
+            response.headers["X-Deltacloud-Provider"] = environ[NAMED_PROVIDER]
         return response(environ, start_response)
 
     return answer
@@ -73,24 +93,25 @@ _COMMON_HEADERS = {
     "Via": "1.1 dcproxy",
     "X-Deltacloud-Driver": deltacloud.DRIVER,
 }
-# What is known of a request so far, for whoever answers it in the end.
-_NAMED_PROVIDER = "dcproxy.named_provider"
-_ID = "dcproxy.id"
 
 
 def _respond(request: Request, ec2: EC2, settings: Settings) -> Response:
     path = _path(request)
+    # Documents are made anew for each request: there is no range of one to go on with.
+    request.range = None
     if request.method == "OPTIONS":
         return _options(path)
     query = parameters.query(request)
     format = choice.choose(query.get("format"), request.headers.get("Accept"))
     route, urls = match(request.method, path, _application_url(request))
-    request.environ[_ID] = route.id
+    request.environ[ID] = route.id
+    request.environ[URLS] = urls
+    _check_origin(request)
     _check_driver(route.driver or request.headers.get("X-Deltacloud-Driver"))
     provider = route.provider or request.headers.get("X-Deltacloud-Provider") or None
     if provider:
         _check_provider(provider, ec2)
-        request.environ[_NAMED_PROVIDER] = provider
+        request.environ[NAMED_PROVIDER] = provider
     return OPERATIONS[route.operation](
         Call(request, query, route, urls, format, provider, ec2, settings)
     )
@@ -102,13 +123,6 @@ def _path(request: Request) -> str:
     except UnicodeDecodeError:
         raise DeltacloudError(404, "There is nothing here: the address is not UTF-8.") from None
     return path
-
-
-def _address(environ: "WSGIEnvironment") -> str:
-    """Write path and query as the client sent them, whatever bytes they are."""
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    query = environ.get("QUERY_STRING")
-    return quote(path, safe="/;=", encoding="latin-1") + (f"?{query}" if query else "")
 
 
 def _application_url(request: Request) -> str:
@@ -125,6 +139,20 @@ def _options(path: str) -> Response:
     return Response(allow=methods, content_type=None)
 
 
+def _check_origin(request: Request) -> None:
+    # Browsers send Basic credentials along with what a foreign page makes them ask for. The
+    # scheme does not count: behind a balancer that speaks TLS, ours is another one.
+    if request.method in {"GET", "HEAD"}:
+        return
+    origin = request.headers.get("Origin")
+    if origin is None:
+        foreign = request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}
+    else:
+        foreign = origin.lower().partition("://")[2] != get_host(request.environ).lower()
+    if foreign:
+        raise DeltacloudError(403, "A page of another site must not act here.")
+
+
 def _check_driver(driver: str | None) -> None:
     if driver and driver != deltacloud.DRIVER:
         raise DeltacloudError(400, f"There is no driver {driver!r}, only {deltacloud.DRIVER}.")
@@ -135,30 +163,3 @@ def _check_provider(provider: str, ec2: EC2) -> None:
         raise DeltacloudError(
             400, f"There is no provider {provider!r}: the providers are {', '.join(ec2.hosts)}."
         )
-
-
-def _error_document(request: Request, error: DeltacloudError) -> Response:
-    try:
-        query = parameters.query(request)
-        format = choice.choose(query.get("format"), request.headers.get("Accept"))
-    except DeltacloudError:
-        query, format = {}, choice.DEFAULT
-    id = request.environ.get(_ID)
-    report = ErrorReport(
-        status=error.status,
-        reason=HTTPStatus(error.status).phrase,
-        message=error.message,
-        ec2_code=error.ec2_code,
-        url=_address(request.environ),
-        provider=request.environ.get(_NAMED_PROVIDER, ""),
-        parameters=query | {"id": id} if id else query,
-    )
-    response = Response(
-        format.documents.error(report).encode(),
-        status=error.status,
-        headerlist=[("Content-Type", format.content_type)],
-    )
-    response.headers.update(error.headers.items())
-    if error.status == 401:
-        response.www_authenticate = f'Basic realm="ec2-deltacloud@{get_host(request.environ)}"'
-    return response

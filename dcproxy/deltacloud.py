@@ -10,6 +10,7 @@ VERSION = "1.1.3"
 SERVER = f"Apache-Deltacloud/{VERSION}"
 
 DRIVER = "ec2"
+DRIVER_NAME = "EC2"
 
 
 class Feature(NamedTuple):
@@ -21,11 +22,14 @@ class Feature(NamedTuple):
 
 
 COLLECTIONS: dict[str, tuple[Feature, ...]] = {
+    "drivers": (),
+    "realms": (),
     "storage_snapshots": (
         Feature("owner_id", "index", "owner_id"),
         Feature("snapshot_name", "create", "name"),
         Feature("snapshot_description", "create", "description"),
     ),
+    "storage_volumes": (),
 }
 
 # Not strftime: its names are those of the locale.

@@ -8,6 +8,7 @@ import os
 import threading
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -69,7 +70,7 @@ class EC2:
         self._session = boto3.Session(botocore_session=session)
         self._clients: dict[str, BaseClient] = {}
         self._clients_lock = threading.Lock()
-        self.hosts = _hosts(session)
+        self.hosts = _hosts(session, settings)
         if settings.provider not in self.hosts:
             raise setting_error(
                 "provider", settings.provider, f"one of the regions {', '.join(self.hosts)}"
@@ -154,12 +155,15 @@ def session_without_host() -> botocore.session.Session:
     return session
 
 
-def _hosts(session: botocore.session.Session) -> dict[str, str]:
-    return {
+def _hosts(session: botocore.session.Session, settings: Settings) -> dict[str, str]:
+    hosts = {region: f"ec2.{region}.amazonaws.com" for region in settings.regions} | {
         region: f"ec2.{region}.{partition['outputs']['dnsSuffix']}"
         for partition in session.get_data("partitions")["partitions"]
         for region in session.get_available_regions("ec2", partition["id"])
     }
+    if settings.ec2_endpoint_url:
+        return dict.fromkeys(hosts, urlsplit(settings.ec2_endpoint_url).netloc)
+    return hosts
 
 
 def _keep_native_xml(

@@ -46,7 +46,7 @@ class DeltacloudError(Exception):
 
     ``status`` is the HTTP status, ``message`` says to a person what was wrong and what would
     be right, ``ec2_code`` is the EC2 error code where EC2 refused, ``headers`` go out with the
-    document.
+    document. ``parameter`` is the one at fault, where it is one; ``form`` is what a person typed.
     """
 
     def __init__(
@@ -55,13 +55,16 @@ class DeltacloudError(Exception):
         message: str,
         *,
         ec2_code: str = "",
+        parameter: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.ec2_code = ec2_code
+        self.parameter = parameter
         self.headers = dict(headers or {})
+        self.form: Mapping[str, str] | None = None
 
 
 def from_ec2(code: str, message: str, http_status: int) -> DeltacloudError:
@@ -76,7 +79,13 @@ def from_ec2(code: str, message: str, http_status: int) -> DeltacloudError:
         headers["Retry-After"] = RETRY_AFTER_SECONDS
     else:
         status = EC2_CODE_STATUS.get(code) or _status_by_suffix(code) or _by_http(http_status)
-    return DeltacloudError(status, f"{code}: {message}", ec2_code=code, headers=headers)
+    return DeltacloudError(
+        status,
+        f"{code}: {message}",
+        ec2_code=code,
+        parameter="volume_id" if code.startswith("InvalidVolume") else "",
+        headers=headers,
+    )
 
 
 def _status_by_suffix(code: str) -> int | None:

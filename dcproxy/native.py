@@ -28,6 +28,29 @@ class Snapshot(NamedTuple):
     name: str
 
 
+class Volume(NamedTuple):
+    """An EBS volume. ``size`` is in GiB, ``create_time`` as a snapshot's ``start_time``.
+
+    ``instance_id`` and ``device`` are those of its first attachment.
+    """
+
+    id: str
+    zone: str
+    create_time: str
+    status: str
+    size: str
+    name: str
+    instance_id: str
+    device: str
+
+
+class Zone(NamedTuple):
+    """An availability zone; ``state`` is ``available`` when it is."""
+
+    name: str
+    state: str
+
+
 Record = TypeVar("Record")
 
 
@@ -48,10 +71,23 @@ _SNAPSHOT = (
     "e:description",
     _NAME_TAG,
 )
+_VOLUME = (
+    "e:volumeId",
+    "e:availabilityZone",
+    "e:createTime",
+    "e:status",
+    "e:size",
+    _NAME_TAG,
+    "e:attachmentSet/e:item/e:instanceId",
+    "e:attachmentSet/e:item/e:device",
+)
+_ZONE = ("e:zoneName", "e:zoneState")
 
 _NAMESPACE = re.compile(r"http://ec2\.amazonaws\.com/doc/[0-9]{4}-[0-9]{2}-[0-9]{2}/?")
 _ID = re.compile(r"[a-z]+-[0-9A-Za-z]+")
 _OPTIONAL_ID = re.compile(r"(?:[a-z]+-[0-9A-Za-z]+)?")
+_NAME = re.compile(r"[0-9A-Za-z-]+")
+_NUMBER = re.compile(r"[0-9]+")
 _WORD = re.compile(r"[a-z-]*")
 _TIME = re.compile(
     r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](?:\.[0-9]+)?Z)?"
@@ -63,6 +99,30 @@ def snapshots(answer: bytes) -> Page[Snapshot]:
     root = _root(answer, "DescribeSnapshotsResponse")
     records = _snapshots(root, "/*/e:snapshotSet/e:item")
     return Page(records, root.findtext("{*}nextToken", ""))
+
+
+def volumes(answer: bytes) -> Page[Volume]:
+    """Read a DescribeVolumesResponse. Raises ``UnreadableError``."""
+    root = _root(answer, "DescribeVolumesResponse")
+    records = list(map(Volume._make, _rows(root, "/*/e:volumeSet/e:item", _VOLUME)))
+    for volume in records:
+        _check(_ID, [volume.id], "a volume's id")
+        _check(_OPTIONAL_ID, [volume.instance_id], "an instance's id")
+        _check(_NAME, [volume.zone], "an availability zone")
+        _check(_NUMBER, [volume.size], "a size")
+        _check(_WORD, [volume.status], "a status")
+        _check_times([volume.create_time])
+    return Page(records, root.findtext("{*}nextToken", ""))
+
+
+def zones(answer: bytes) -> Page[Zone]:
+    """Read a DescribeAvailabilityZonesResponse, which has one page. Raises ``UnreadableError``."""
+    root = _root(answer, "DescribeAvailabilityZonesResponse")
+    records = list(map(Zone._make, _rows(root, "/*/e:availabilityZoneInfo/e:item", _ZONE)))
+    for zone in records:
+        _check(_NAME, [zone.name], "an availability zone")
+        _check(_WORD, [zone.state], "a state")
+    return Page(records, "")
 
 
 def created_snapshot(answer: bytes) -> Snapshot:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, MapAdapter, Rule
 
+from dcproxy.deltacloud import DRIVER
 from dcproxy.errors import DeltacloudError
 
 Matrix = tuple[tuple[str, str], ...]
@@ -36,15 +37,19 @@ _MAP = Map(
     [
         _rule("", "entry_point.show", "GET"),
         _rule("/", "entry_point.show", "GET"),
+        _rule("/drivers", "drivers.index", "GET"),
+        _rule("/drivers/<id>", "drivers.show", "GET"),
+        _rule("/realms", "realms.index", "GET"),
+        _rule("/realms/<id>", "realms.show", "GET"),
+        _rule("/storage_volumes", "storage_volumes.index", "GET"),
+        _rule("/storage_volumes/<id>", "storage_volumes.show", "GET"),
         _rule("/storage_snapshots", "storage_snapshots.index", "GET"),
+        _rule("/storage_snapshots/new", "storage_snapshots.new", "GET"),
         _rule("/storage_snapshots", "storage_snapshots.create", "POST"),
         _rule("/storage_snapshots/<id>", "storage_snapshots.show", "GET"),
         _rule("/storage_snapshots/<id>", "storage_snapshots.destroy", "DELETE"),
         # Browsers' forms know no DELETE: POST with _method=delete.
         _rule("/storage_snapshots/<id>", "storage_snapshots.destroy_by_post", "POST"),
-        Rule(
-            "/api<matrix:matrix>/storage_volumes", endpoint="storage_volumes.index", build_only=True
-        ),
     ],
     converters={"matrix": _MatrixConverter},
     strict_slashes=False,
@@ -70,6 +75,11 @@ class Urls:
         self._adapter = adapter
         self._matrix = matrix
 
+    def in_provider(self, provider: str) -> "Urls":
+        """Make the hrefs of another provider."""
+        matrix = (("driver", DRIVER), ("provider", provider))
+        return Urls(self._application_url, self._adapter, matrix)
+
     def entry_point(self) -> str:
         """Href of the entry point."""
         return self._build("entry_point.show")
@@ -77,6 +87,10 @@ class Urls:
     def collection(self, name: str) -> str:
         """Href of a collection; an id behind a slash makes it the href of a member."""
         return self._build(f"{name}.index")
+
+    def new(self, name: str) -> str:
+        """Href of the form that makes a new member of a collection."""
+        return self._build(f"{name}.new")
 
     def member(self, name: str, id: str) -> str:
         """Href of one member of a collection."""
@@ -115,6 +129,21 @@ def allowed_methods(path: str) -> list[str]:
     """List the methods that an address has, with OPTIONS; an unknown address has none."""
     methods = set(_MAP.bind("", path_info=path).allowed_methods())
     return sorted({*methods, "OPTIONS"}) if methods else []
+
+
+def asks_for_snapshots(path: str, driver: str | None) -> bool:
+    """Tell whether an address is one of the storage snapshots of the ec2 driver.
+
+    ``driver`` is that of the header; the one in ``path`` comes first, and where none is named it
+    is ec2. Methods do not matter.
+    """
+    adapter = _MAP.bind("", path_info=path)
+    methods = list(adapter.allowed_methods())
+    if not methods:
+        return False
+    endpoint, values = adapter.match(method=methods[0])
+    named = {text for name, text in values["matrix"] if name == "driver" and text}
+    return endpoint.startswith("storage_snapshots.") and (named or {driver or DRIVER}) == {DRIVER}
 
 
 def _driver_and_provider(given: Matrix) -> Matrix:

@@ -3,8 +3,8 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 
@@ -18,15 +18,29 @@ class Settings:
 
     ``ec2_endpoint_url`` None: AWS's own endpoint of the region. ``provider`` is the region of a
     request that names none. ``owners`` are the owner ids of a list that names none; empty: every
-    snapshot that the caller may use. ``page_size`` is EC2's ``MaxResults``.
+    snapshot that the caller may use. ``regions`` are those that botocore does not know.
+    ``page_size`` is EC2's ``MaxResults``.
     """
 
     ec2_endpoint_url: str | None = None
     provider: str = "us-east-1"
     owners: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
     page_size: int = 1000
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamSettings:
+    """Where the old server is, behind the filter. Times are in seconds."""
+
+    url: str
+    connect_timeout: float = 5.0
+    read_timeout: float = 60.0
+
+
+AnySettings = TypeVar("AnySettings", Settings, UpstreamSettings)
 
 
 class _Option(NamedTuple):
@@ -49,9 +63,17 @@ def _url(text: str) -> str:
 
 
 def _region(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", text):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", text):
         raise ValueError
     return text
+
+
+def _regions(text: str) -> tuple[str, ...]:
+    return tuple(map(_region, _words(text)))
+
+
+def _words(text: str) -> list[str]:
+    return re.split(r"[,\s]+", text.strip())
 
 
 def owner_ids(text: str) -> tuple[str, ...]:
@@ -59,7 +81,7 @@ def owner_ids(text: str) -> tuple[str, ...]:
 
     The rule is that of DescribeSnapshots in the EC2 API reference.
     """
-    owners = tuple(re.split(r"[,\s]+", text.strip()))
+    owners = tuple(_words(text))
     if not all(re.fullmatch(r"self|amazon|[0-9]{12}", owner) for owner in owners):
         raise ValueError
     return owners
@@ -88,11 +110,12 @@ _OPTIONS = {
     "ec2_endpoint_url": _Option(_url, "a URL such as https://ec2.example.org/"),
     "provider": _Option(_region, "an EC2 region such as us-east-1"),
     "owners": _Option(owner_ids, OWNERS_ALLOWED),
+    "regions": _Option(_regions, "names of regions, such as RegionOne, RegionTwo"),
     "page_size": _Option(_page_size, "a whole number from 5 to 1000"),
     "connect_timeout": _SECONDS,
     "read_timeout": _SECONDS,
+    "url": _Option(_url, "a URL such as http://127.0.0.1:3002"),
 }
-assert set(_OPTIONS) == {field.name for field in fields(Settings)}  # noqa: S101
 
 
 def setting_error(name: str, value: str, allowed: str) -> SettingError:
@@ -101,20 +124,24 @@ def setting_error(name: str, value: str, allowed: str) -> SettingError:
     return SettingError(f"option {name} = {without_password!r} is not allowed: it takes {allowed}")
 
 
-def from_options(options: Mapping[str, str]) -> Settings:
+def from_options(options: Mapping[str, str], kind: type[AnySettings]) -> AnySettings:
     """Read the options of a Paste section. An option with an empty value counts as not there.
 
-    Raises ``SettingError`` for an unknown option or a value that is not allowed.
+    ``kind`` is the class of settings to make of them. Raises ``SettingError`` for an unknown
+    option, one that is missing, or a value that is not allowed.
     """
+    known = {field.name: field for field in fields(kind)}
     values = {}
     for name, text in options.items():
-        option = _OPTIONS.get(name)
-        if option is None:
-            raise SettingError(f"option {name} is not known: the options are {', '.join(_OPTIONS)}")
+        if name not in known:
+            raise SettingError(f"option {name} is not known: the options are {', '.join(known)}")
         if not text.strip():
             continue
         try:
-            values[name] = option.parse(text.strip())
+            values[name] = _OPTIONS[name].parse(text.strip())
         except ValueError:
-            raise setting_error(name, text, option.allowed) from None
-    return Settings(**values)
+            raise setting_error(name, text, _OPTIONS[name].allowed) from None
+    for name, field in known.items():
+        if field.default is MISSING and name not in values:
+            raise SettingError(f"option {name} is missing: it takes {_OPTIONS[name].allowed}")
+    return kind(**values)

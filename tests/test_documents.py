@@ -100,7 +100,7 @@ def test_texts_come_through_every_format(name, description):
 
 @given(st.text(), st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_error_in_xml_is_well_formed_whatever_it_says(message, url, parameters):
-    report = ErrorReport(400, "Bad Request", message, "", url, "", parameters)
+    report = ErrorReport(400, "Bad Request", message, "", url, "", parameters, None)
     text = xml.error(report)
     root = read_xml(text.encode("utf-8", "replace").decode())
     assert len(root.findall("request/param")) == len(parameters)

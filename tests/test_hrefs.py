@@ -20,7 +20,7 @@ SNAPSHOTS = "/api/storage_snapshots"
 )
 def test_hrefs_are_built_from_the_request(client, xml, snapshot_id, environ, base):
     entry = xml(client.get("/api", extra_environ=environ))
-    assert entry.find("link").get("href") == f"{base}{SNAPSHOTS}"
+    assert entry.find("link[@rel='storage_snapshots']").get("href") == f"{base}{SNAPSHOTS}"
     snapshot = xml(client.get(f"{SNAPSHOTS}/{snapshot_id}", extra_environ=environ))
     assert snapshot.get("href") == f"{base}{SNAPSHOTS}/{snapshot_id}"
     [listed] = xml(client.get(f"{SNAPSHOTS}?id={snapshot_id}", extra_environ=environ))
@@ -31,12 +31,12 @@ def test_hrefs_are_built_from_the_request(client, xml, snapshot_id, environ, bas
 
 def test_prefix_is_percent_encoded_in_hrefs(client, xml):
     entry = xml(client.get("/api", extra_environ={"SCRIPT_NAME": "/a b&'"}))
-    assert entry.find("link").get("href") == f"http://localhost:3001/a%20b&'{SNAPSHOTS}"
+    assert entry.find("link[@rel='storage_snapshots']").get("href") == f"http://localhost:3001/a%20b&'{SNAPSHOTS}"
 
 
 def test_hrefs_keep_the_driver_and_the_provider(client, xml):
     entry = xml(client.get("/api;driver=ec2;provider=eu-west-1"))
-    assert entry.find("link").get("href") == (
+    assert entry.find("link[@rel='storage_snapshots']").get("href") == (
         "http://localhost:3001/api;driver=ec2;provider=eu-west-1/storage_snapshots"
     )
 

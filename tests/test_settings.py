@@ -7,11 +7,11 @@ from dcproxy.settings import SettingError, Settings, from_options
 
 
 def test_nothing_set_is_the_defaults():
-    assert from_options({}) == Settings()
+    assert from_options({}, Settings) == Settings()
 
 
 def test_empty_value_counts_as_not_set():
-    assert from_options({"owners": " ", "page_size": ""}) == Settings()
+    assert from_options({"owners": " ", "page_size": ""}, Settings) == Settings()
 
 
 def test_every_option_is_read():
@@ -20,14 +20,17 @@ def test_every_option_is_read():
             "ec2_endpoint_url": "https://ec2.example.org:8773/services/Cloud",
             "provider": "eu-west-1",
             "owners": "self, 123456789012",
+            "regions": "RegionOne RegionTwo",
             "page_size": "5",
             "connect_timeout": "0.5",
             "read_timeout": "30",
-        }
+        },
+        Settings,
     ) == Settings(
         ec2_endpoint_url="https://ec2.example.org:8773/services/Cloud",
         provider="eu-west-1",
         owners=("self", "123456789012"),
+        regions=("RegionOne", "RegionTwo"),
         page_size=5,
         connect_timeout=0.5,
         read_timeout=30,
@@ -56,7 +59,7 @@ def test_every_option_is_read():
 )
 def test_wrong_value_is_told_with_name_value_and_what_is_allowed(name, value):
     with pytest.raises(SettingError) as error:
-        from_options({name: value})
+        from_options({name: value}, Settings)
     assert name in str(error.value)
     assert repr(value) in str(error.value)
     assert "it takes" in str(error.value)
@@ -64,7 +67,7 @@ def test_wrong_value_is_told_with_name_value_and_what_is_allowed(name, value):
 
 def test_unknown_option_is_told_with_the_ones_there_are():
     with pytest.raises(SettingError, match=r"option pagesize is not known.*page_size"):
-        from_options({"pagesize": "10"})
+        from_options({"pagesize": "10"}, Settings)
 
 
 def test_region_that_does_not_exist_stops_the_start():
@@ -74,5 +77,5 @@ def test_region_that_does_not_exist_stops_the_start():
 
 def test_password_in_the_endpoint_is_refused_and_not_repeated():
     with pytest.raises(SettingError) as error:
-        from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"})
+        from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"}, Settings)
     assert "hidden" not in str(error.value)

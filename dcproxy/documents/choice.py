@@ -1,6 +1,6 @@
 """Which format an answer has: ``?format=`` decides, else ``Accept``."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -9,7 +9,7 @@ from webob.acceptparse import create_accept_header
 from dcproxy.documents import html, json, xml
 from dcproxy.documents.report import ErrorReport
 from dcproxy.errors import DeltacloudError
-from dcproxy.native import Snapshot
+from dcproxy.native import Snapshot, Volume, Zone
 from dcproxy.routes import Urls
 
 
@@ -29,23 +29,46 @@ class Documents(Protocol):
     def storage_snapshot(self, snapshot: Snapshot, urls: Urls) -> str:
         """Write one snapshot."""
 
+    def storage_volumes(self, pages: Iterable[Sequence[Volume]], urls: Urls) -> Iterator[str]:
+        """Write a list of volumes."""
+
+    def storage_volume(self, volume: Volume, urls: Urls) -> str:
+        """Write one volume."""
+
+    def realms(self, pages: Iterable[Sequence[Zone]], urls: Urls) -> Iterator[str]:
+        """Write a list of realms."""
+
+    def realm(self, zone: Zone, urls: Urls) -> str:
+        """Write one realm."""
+
+    def drivers(self, hosts: Mapping[str, str], urls: Urls) -> str:
+        """Write the list of drivers; ``hosts`` are the providers, none when there is no driver."""
+
+    def driver(self, hosts: Mapping[str, str], urls: Urls) -> str:
+        """Write the one driver; ``hosts`` are its providers with the host of EC2 in each."""
+
     def error(self, report: ErrorReport) -> str:
         """Write an error."""
 
 
 class Format(NamedTuple):
-    """A media type, the Content-Type header of it, and the module that writes it."""
+    """A media type, the headers of an answer in it, and the module that writes it."""
 
     media_type: str
-    content_type: str
+    headers: Mapping[str, str]
     documents: Documents
+
+    @property
+    def is_page(self) -> bool:
+        """Whether this is for people, who get forms and are led on."""
+        return self.documents is html
 
 
 # In the order of our preference, which decides where a client has none.
 FORMATS = {
-    "xml": Format("application/xml", "application/xml", xml),
-    "json": Format("application/json", "application/json", json),
-    "html": Format("text/html", "text/html; charset=utf-8", html),
+    "xml": Format("application/xml", {"Content-Type": "application/xml"}, xml),
+    "json": Format("application/json", {"Content-Type": "application/json"}, json),
+    "html": Format("text/html", html.HEADERS, html),
 }
 DEFAULT = FORMATS["xml"]
 _BY_MEDIA_TYPE = {format.media_type: format for format in FORMATS.values()}

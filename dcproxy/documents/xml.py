@@ -1,14 +1,17 @@
 """Deltacloud documents in XML: the seed of the API's own documentation, element by element."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from markupsafe import escape
 
 from dcproxy import deltacloud
 from dcproxy.documents.report import ErrorReport
-from dcproxy.native import Snapshot
+from dcproxy.native import Snapshot, Volume, Zone
 from dcproxy.routes import Urls
+
+R = TypeVar("R")
 
 _DECLARATION = "<?xml version='1.0' encoding='utf-8' ?>\n"
 
@@ -40,11 +43,8 @@ def _feature(feature: deltacloud.Feature) -> str:
 
 def storage_snapshots(pages: Iterable[Sequence[Snapshot]], urls: Urls) -> Iterator[str]:
     """Write a list of snapshots."""
-    yield f"{_DECLARATION}<storage_snapshots>\n"
-    snapshots_url, volumes_url = _snapshot_hrefs(urls)
-    for page in pages:
-        yield "".join([_snapshot(snapshot, snapshots_url, volumes_url, "  ") for snapshot in page])
-    yield "</storage_snapshots>\n"
+    hrefs = _snapshot_hrefs(urls)
+    return _list("storage_snapshots", pages, lambda snapshot: _snapshot(snapshot, *hrefs, "  "))
 
 
 def storage_snapshot(snapshot: Snapshot, urls: Urls) -> str:
@@ -87,6 +87,89 @@ def _snapshot(snapshot: Snapshot, snapshots_url: str, volumes_url: str, indent: 
 def _text(text: str) -> str:
     # A bare carriage return would reach the reader as a line feed (XML 1.0, 2.11).
     return str(escape(text)).replace("\r", "&#13;")
+
+
+def storage_volumes(pages: Iterable[Sequence[Volume]], urls: Urls) -> Iterator[str]:
+    """Write a list of volumes."""
+    return _list("storage_volumes", pages, lambda volume: _volume(volume, urls))
+
+
+def storage_volume(volume: Volume, urls: Urls) -> str:
+    """Write one volume."""
+    return _DECLARATION + _volume(volume, urls)
+
+
+def _volume(volume: Volume, urls: Urls) -> str:
+    created = deltacloud.created(volume.create_time) if volume.create_time else ""
+    mount = (
+        f"  <mount><instance id='{volume.instance_id}'/>"
+        f"<device name='{_attribute(volume.device)}'/></mount>\n"
+        if volume.instance_id
+        else ""
+    )
+    return (
+        f"<storage_volume href='{_href(urls, 'storage_volumes', volume.id)}' id='{volume.id}'>\n"
+        f"  <created>{created}</created>\n"
+        f"  <capacity unit='GB'>{volume.size}</capacity>\n"
+        f"  <name>{_text(volume.name or volume.id)}</name>\n"
+        f"  <realm href='{_href(urls, 'realms', volume.zone)}' id='{volume.zone}'></realm>\n"
+        f"  <realm_id>{volume.zone}</realm_id>\n"
+        f"  <state>{volume.status.upper()}</state>\n"
+        f"{mount}</storage_volume>\n"
+    )
+
+
+def realms(pages: Iterable[Sequence[Zone]], urls: Urls) -> Iterator[str]:
+    """Write a list of realms."""
+    return _list("realms", pages, lambda zone: _realm(zone, urls))
+
+
+def realm(zone: Zone, urls: Urls) -> str:
+    """Write one realm."""
+    return _DECLARATION + _realm(zone, urls)
+
+
+def _realm(zone: Zone, urls: Urls) -> str:
+    limit = "" if zone.state == "available" else "  <limit>0</limit>\n"
+    return (
+        f"<realm href='{_href(urls, 'realms', zone.name)}' id='{zone.name}'>\n"
+        f"  <name>{zone.name}</name>\n  <state>{zone.state}</state>\n{limit}</realm>\n"
+    )
+
+
+def _list(name: str, pages: Iterable[Sequence[R]], write: Callable[[R], str]) -> Iterator[str]:
+    yield f"{_DECLARATION}<{name}>\n"
+    for page in pages:
+        yield "".join(map(write, page))
+    yield f"</{name}>\n"
+
+
+def drivers(hosts: Mapping[str, str], urls: Urls) -> str:
+    """Write the list of drivers; ``hosts`` are the providers, none when there is no driver."""
+    providers = "".join(f"  <provider id='{provider}'/>\n" for provider in hosts)
+    return f"{_DECLARATION}<drivers>\n{_driver(providers, urls) if hosts else ''}</drivers>\n"
+
+
+def driver(hosts: Mapping[str, str], urls: Urls) -> str:
+    """Write the one driver; ``hosts`` are its providers with the host of EC2 in each."""
+    providers = "".join(
+        f"  <provider id='{provider}'>"
+        f"<entrypoint kind='{deltacloud.DRIVER}'>{escape(host)}</entrypoint></provider>\n"
+        for provider, host in hosts.items()
+    )
+    return _DECLARATION + _driver(providers, urls)
+
+
+def _driver(providers: str, urls: Urls) -> str:
+    id = deltacloud.DRIVER
+    return (
+        f"<driver href='{_href(urls, 'drivers', id)}' id='{id}'>\n"
+        f"  <name>{deltacloud.DRIVER_NAME}</name>\n{providers}</driver>\n"
+    )
+
+
+def _href(urls: Urls, collection: str, id: str) -> str:
+    return str(escape(urls.member(collection, id)))
 
 
 def error(report: ErrorReport) -> str:

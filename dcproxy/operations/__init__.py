@@ -1,0 +1,1 @@
+"""The Deltacloud operations: a module a collection, a function an operation."""

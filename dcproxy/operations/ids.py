@@ -1,0 +1,14 @@
+"""The ids of EC2: old ones of 8 hexadecimal digits, new ones of 17."""
+
+import re
+
+from dcproxy.errors import DeltacloudError
+
+SNAPSHOT_ID = re.compile(r"snap-[0-9A-Fa-f]{8,17}")
+VOLUME_ID = re.compile(r"vol-[0-9A-Fa-f]{8,17}")
+
+
+def check_id(pattern: re.Pattern[str], id: str) -> None:
+    """Raise a 404 ``DeltacloudError`` for what cannot be an id, so that EC2 is not asked."""
+    if not pattern.fullmatch(id):
+        raise DeltacloudError(404, f"There is no {id!r}: that is not an id of EC2.")
