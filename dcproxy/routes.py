@@ -29,6 +29,12 @@ class _MatrixConverter(BaseConverter):
         return "".join(f";{name}={quote(text, safe='')}" for name, text in value)
 
 
+class _IdConverter(BaseConverter):
+    """An id, or whatever a client takes for one; ``new`` is the address of the form."""
+
+    regex = r"(?!new$)[^/]+"
+
+
 def _rule(path: str, endpoint: str, *methods: str) -> Rule:
     return Rule(f"/api<matrix:matrix>{path}", endpoint=endpoint, methods=methods)
 
@@ -38,20 +44,20 @@ _MAP = Map(
         _rule("", "entry_point.show", "GET"),
         _rule("/", "entry_point.show", "GET"),
         _rule("/drivers", "drivers.index", "GET"),
-        _rule("/drivers/<id>", "drivers.show", "GET"),
+        _rule("/drivers/<id:id>", "drivers.show", "GET"),
         _rule("/realms", "realms.index", "GET"),
-        _rule("/realms/<id>", "realms.show", "GET"),
+        _rule("/realms/<id:id>", "realms.show", "GET"),
         _rule("/storage_volumes", "storage_volumes.index", "GET"),
-        _rule("/storage_volumes/<id>", "storage_volumes.show", "GET"),
+        _rule("/storage_volumes/<id:id>", "storage_volumes.show", "GET"),
         _rule("/storage_snapshots", "storage_snapshots.index", "GET"),
         _rule("/storage_snapshots/new", "storage_snapshots.new", "GET"),
         _rule("/storage_snapshots", "storage_snapshots.create", "POST"),
-        _rule("/storage_snapshots/<id>", "storage_snapshots.show", "GET"),
-        _rule("/storage_snapshots/<id>", "storage_snapshots.destroy", "DELETE"),
+        _rule("/storage_snapshots/<id:id>", "storage_snapshots.show", "GET"),
+        _rule("/storage_snapshots/<id:id>", "storage_snapshots.destroy", "DELETE"),
         # Browsers' forms know no DELETE: POST with _method=delete.
-        _rule("/storage_snapshots/<id>", "storage_snapshots.destroy_by_post", "POST"),
+        _rule("/storage_snapshots/<id:id>", "storage_snapshots.destroy_by_post", "POST"),
     ],
-    converters={"matrix": _MatrixConverter},
+    converters={"matrix": _MatrixConverter, "id": _IdConverter},
     strict_slashes=False,
     merge_slashes=False,
     redirect_defaults=False,

@@ -23,15 +23,24 @@ def moto_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def ec2(moto_url: str) -> BaseClient:
-    """EC2 itself, to arrange and to look at what the application has done."""
-    return boto3.client(
-        "ec2",
-        region_name="us-east-1",
-        endpoint_url=moto_url,
-        aws_access_key_id="arranger",
-        aws_secret_access_key="secret",
-    )
+def regional_ec2(moto_url: str) -> Callable[[str], BaseClient]:
+    """EC2 itself in a region, to arrange and to look at what the application has done."""
+
+    def client(region: str) -> BaseClient:
+        return boto3.client(
+            "ec2",
+            region_name=region,
+            endpoint_url=moto_url,
+            aws_access_key_id="arranger",
+            aws_secret_access_key="secret",
+        )
+
+    return client
+
+
+@pytest.fixture(scope="session")
+def ec2(regional_ec2: Callable[[str], BaseClient]) -> BaseClient:
+    return regional_ec2("us-east-1")
 
 
 @pytest.fixture
