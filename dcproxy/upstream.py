@@ -1,6 +1,8 @@
 """The old server behind the filter, as a WSGI application: ``use = egg:dcproxy#upstream``.
 
-Requests and answers are streamed through; urllib3 speaks to the server.
+Requests and answers are streamed through; urllib3 speaks to the server. It writes the percent
+escapes of an address in upper case (``%2f`` as ``%2F``, which RFC 3986 says is the same) and
+leaves everything else as it was sent.
 """
 
 import errno

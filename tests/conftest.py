@@ -77,26 +77,26 @@ def stranger(settings: Settings) -> TestApp:
 
 
 @pytest.fixture(scope="session")
-def _programmed_ec2() -> Iterator[ProgrammedEC2]:
+def ec2_of_the_session() -> Iterator[ProgrammedEC2]:
     with ProgrammedEC2() as ec2:
         yield ec2
 
 
 @pytest.fixture(scope="session")
-def _client_of_programmed(_programmed_ec2: ProgrammedEC2) -> TestApp:
-    return client_of(Settings(ec2_endpoint_url=_programmed_ec2.url, read_timeout=1))
+def client_of_the_session(ec2_of_the_session: ProgrammedEC2) -> TestApp:
+    return client_of(Settings(ec2_endpoint_url=ec2_of_the_session.url, read_timeout=1))
 
 
 @pytest.fixture
-def programmed_ec2(_programmed_ec2: ProgrammedEC2) -> ProgrammedEC2:
-    _programmed_ec2.reset()
-    return _programmed_ec2
+def programmed_ec2(ec2_of_the_session: ProgrammedEC2) -> ProgrammedEC2:
+    ec2_of_the_session.reset()
+    return ec2_of_the_session
 
 
 @pytest.fixture
-def client_of_programmed(_client_of_programmed: TestApp) -> TestApp:
-    _client_of_programmed.authorization = ("Basic", CALLER)
-    return _client_of_programmed
+def client_of_programmed(client_of_the_session: TestApp) -> TestApp:
+    client_of_the_session.authorization = ("Basic", CALLER)
+    return client_of_the_session
 
 
 @pytest.fixture

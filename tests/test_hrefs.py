@@ -31,7 +31,10 @@ def test_hrefs_are_built_from_the_request(client, xml, snapshot_id, environ, bas
 
 def test_prefix_is_percent_encoded_in_hrefs(client, xml):
     entry = xml(client.get("/api", extra_environ={"SCRIPT_NAME": "/a b&'"}))
-    assert entry.find("link[@rel='storage_snapshots']").get("href") == f"http://localhost:3001/a%20b&'{SNAPSHOTS}"
+    assert (
+        entry.find("link[@rel='storage_snapshots']").get("href")
+        == f"http://localhost:3001/a%20b&'{SNAPSHOTS}"
+    )
 
 
 def test_hrefs_keep_the_driver_and_the_provider(client, xml):

@@ -31,8 +31,8 @@ HEAD = (
 
 
 @pytest.fixture(scope="module")
-def server(_programmed_ec2, tmp_path_factory):
-    with gunicorn(tmp_path_factory.mktemp("live"), _programmed_ec2.url, *THREADS) as server:
+def server(ec2_of_the_session, tmp_path_factory):
+    with gunicorn(tmp_path_factory.mktemp("live"), ec2_of_the_session.url, *THREADS) as server:
         yield server
 
 
