@@ -4,6 +4,7 @@ One client a region serves every caller: making a client costs a thousand times 
 signature does. Each request is signed with the keys of the caller whose request is at work.
 """
 
+import inspect
 import os
 import threading
 from contextvars import ContextVar
@@ -36,6 +37,9 @@ from dcproxy import errors
 from dcproxy.credentials import Credentials
 from dcproxy.settings import Settings, setting_error
 
+# As many as a worker of gunicorn takes from clients: no thread ever lacks one to keep alive.
+_MAX_POOL_CONNECTIONS = 1000
+
 _caller: ContextVar[Credentials | None] = ContextVar("caller", default=None)
 
 _FAILURES: dict[type[Exception], str] = {
@@ -61,12 +65,14 @@ class EC2:
             read_timeout=settings.read_timeout,
             retries={"mode": "standard"},
             parameter_validation=False,
+            max_pool_connections=_MAX_POOL_CONNECTIONS,
             user_agent_extra="dcproxy",
         )
         session = session_without_host()
         session.register_component(
             "credential_provider", CredentialResolver([_CallersKeysProvider()])
         )
+        session.register("creating-client-class.ec2", _keep_our_actions)  # type: ignore[arg-type]
         self._session = boto3.Session(botocore_session=session)
         self._clients: dict[str, BaseClient] = {}
         self._clients_lock = threading.Lock()
@@ -75,6 +81,8 @@ class EC2:
             raise setting_error(
                 "provider", settings.provider, f"one of the regions {', '.join(self.hosts)}"
             )
+        # Before the first request, which would have to wait for it.
+        self._client(settings.provider)
 
     def call(
         self, region: str, credentials: Credentials, action: str, **parameters: object
@@ -164,6 +172,23 @@ def _hosts(session: botocore.session.Session, settings: Settings) -> dict[str, s
     if settings.ec2_endpoint_url:
         return dict.fromkeys(hosts, urlsplit(settings.ec2_endpoint_url).netloc)
     return hosts
+
+
+ACTIONS = {
+    "create_snapshot",
+    "delete_snapshot",
+    "describe_availability_zones",
+    "describe_snapshots",
+    "describe_volumes",
+}
+"""What is called of EC2, by boto3's names."""
+
+
+def _keep_our_actions(class_attributes: dict[str, Any], **_: object) -> None:
+    # EC2 has 800 actions; a megabyte a region for methods that nobody calls.
+    for name, attribute in list(class_attributes.items()):
+        if inspect.isfunction(attribute) and name not in ACTIONS:
+            del class_attributes[name]
 
 
 def _keep_native_xml(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from dcproxy import deltacloud
@@ -47,8 +48,7 @@ def entry_point(urls: Urls, provider: str | None) -> str:
 
 def storage_snapshots(pages: Iterable[Sequence[Snapshot]], urls: Urls) -> Iterator[str]:
     """Write a list of snapshots."""
-    hrefs = _snapshot_hrefs(urls)
-    return _list("storage_snapshots", pages, lambda snapshot: _snapshot(snapshot, *hrefs))
+    return _list("storage_snapshots", pages, partial(_snapshot, *_snapshot_hrefs(urls)))
 
 
 def _list(
@@ -65,14 +65,14 @@ def _list(
 
 def storage_snapshot(snapshot: Snapshot, urls: Urls) -> str:
     """Write one snapshot."""
-    return _dump({"storage_snapshot": _snapshot(snapshot, *_snapshot_hrefs(urls))})
+    return _dump({"storage_snapshot": _snapshot(*_snapshot_hrefs(urls), snapshot)})
 
 
 def _snapshot_hrefs(urls: Urls) -> tuple[str, str]:
     return urls.collection("storage_snapshots"), urls.collection("storage_volumes")
 
 
-def _snapshot(snapshot: Snapshot, snapshots_url: str, volumes_url: str) -> dict[str, Any]:
+def _snapshot(snapshots_url: str, volumes_url: str, snapshot: Snapshot) -> dict[str, Any]:
     id, volume_id, start_time, status, description, name = snapshot
     return {
         "id": id,

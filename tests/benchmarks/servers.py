@@ -1,0 +1,102 @@
+"""The servers of a benchmark: the instant EC2, and gunicorn with its one worker measured."""
+
+import base64
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.live import servers
+
+AUTHORIZATION = "Basic " + base64.b64encode(b"AKIDEXAMPLE:secret").decode()
+
+
+@contextmanager
+def instant_ec2(**options):
+    """Run the instant EC2 in a process of its own, and give its URL."""
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.instant_ec2", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.wait(10)
+
+
+@contextmanager
+def dcproxy(ec2_url, threads=32, workers=1):
+    """Run gunicorn with dcproxy in front of an EC2, and give its one worker."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ("--worker-class=gthread", f"--threads={threads}", f"--workers={workers}")
+        with servers.gunicorn(Path(folder), ec2_url, *arguments) as server:
+            yield Worker(server)
+
+
+@contextmanager
+def empty():
+    """Run gunicorn with the application that does nothing, and give its one worker."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [servers.BIN / "gunicorn", "tests.benchmarks.empty:app"]
+        options = ["--bind=127.0.0.1:0", "--worker-class=gthread", "--threads=32"]
+        log = Path(folder) / "log"
+        root = Path(__file__).parents[2]
+        with servers.running(command + options, log, cwd=root) as server:
+            yield Worker(server)
+
+
+class Worker:
+    """gunicorn's worker process: its CPU time, its memory, and a connection to it."""
+
+    def __init__(self, server):
+        self.port = server.port
+        listing = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True
+        )
+        self.pid = int(listing.stdout.split()[0])
+        self.connection = self.connect()
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def get(self, address, connection=None, authorization=AUTHORIZATION):
+        connection = connection or self.connection
+        connection.request("GET", address, headers={"Authorization": authorization})
+        response = connection.getresponse()
+        body = response.read()
+        assert response.status == 200, (response.status, body[:300])
+        return body
+
+    def cpu_of(self, address, authorization=AUTHORIZATION):
+        """CPU seconds that the worker spends on one request."""
+        # The clock of another process (clock_getcpuclockid(3)), in nanoseconds.
+        clock = (~self.pid << 3) | 2
+        before = time.clock_gettime(clock)
+        self.get(address, authorization=authorization)
+        return time.clock_gettime(clock) - before
+
+    def memory(self, line="VmRSS"):
+        """Megabytes that the worker holds, or at its peak since the last reset (VmHWM)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split(f"{line}:")[1].split()[0]) / 1024
+
+    def reset_peak(self):
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+
+def counts(ec2_url):
+    """Connections and requests that an instant EC2 has had."""
+    host = ec2_url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    connection.request("GET", "/counts")
+    return json.loads(connection.getresponse().read())
