@@ -1,9 +1,9 @@
 """The ``dcproxy`` command: gunicorn with the application in it, for the hands of a deltacloudd."""
 
 import argparse
-import configparser
 import sys
 from collections.abc import Callable
+from configparser import Error
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -73,10 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is no port: it takes 0 (any free one) to 65535")
-    return port
+    if not (text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text} is no port: it takes 0 (any free one) to 65535")
+    return int(text)
 
 
 def _file(text: str) -> Path:
@@ -91,7 +90,7 @@ def _serve(given: argparse.Namespace, stack: ExitStack) -> None:
         uri = f"config:{given.config}"
         try:
             loadapp(uri)
-        except (LookupError, configparser.Error) as error:
+        except (AttributeError, ImportError, LookupError, OSError, ValueError, Error) as error:
             raise SettingError(f"{given.config}: {' '.join(str(error).split())}") from error
         _Gunicorn(lambda: loadapp(uri), _server_settings(given)).run()
     options = {"provider": given.provider} if given.provider else {}

@@ -31,14 +31,15 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
 
 from dcproxy import errors
 from dcproxy.credentials import Credentials
 from dcproxy.settings import Settings, setting_error
 
-# As many as a worker of gunicorn takes from clients: no thread ever lacks one to keep alive.
-_MAX_POOL_CONNECTIONS = 1000
+# More than the threads of a worker, so that each can keep one alive.
+_MAX_POOL_CONNECTIONS = 256
 
 _caller: ContextVar[Credentials | None] = ContextVar("caller", default=None)
 
@@ -59,22 +60,14 @@ class EC2:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._endpoint_url = settings.ec2_endpoint_url
-        self._config = Config(
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-            retries={"mode": "standard"},
-            parameter_validation=False,
-            max_pool_connections=_MAX_POOL_CONNECTIONS,
-            user_agent_extra="dcproxy",
-        )
+        self._settings = settings
         session = session_without_host()
         session.register_component(
             "credential_provider", CredentialResolver([_CallersKeysProvider()])
         )
         session.register("creating-client-class.ec2", _keep_our_actions)  # type: ignore[arg-type]
         self._session = boto3.Session(botocore_session=session)
-        self._clients: dict[str, BaseClient] = {}
+        self._clients: dict[tuple[str, int], BaseClient] = {}
         self._clients_lock = threading.Lock()
         self.hosts = _hosts(session, settings)
         if settings.provider not in self.hosts:
@@ -82,7 +75,7 @@ class EC2:
                 "provider", settings.provider, f"one of the regions {', '.join(self.hosts)}"
             )
         # Before the first request, which would have to wait for it.
-        self._client(settings.provider)
+        self._client(settings.provider, settings.retry_attempts)
 
     def call(
         self, region: str, credentials: Credentials, action: str, **parameters: object
@@ -92,7 +85,10 @@ class EC2:
         ``action`` is boto3's name of it, such as ``describe_snapshots``, with EC2's parameters.
         Raises ``DeltacloudError`` when EC2 refuses, fails or is not there.
         """
-        client = self._client(region)
+        # CreateSnapshot has no client token: sent again, it would make a second snapshot. A client
+        # of its own, since the others share their retries (botocore's quota).
+        attempts = 1 if action == "create_snapshot" else self._settings.retry_attempts
+        client = self._client(region, attempts)
         token = _caller.set(credentials)
         try:
             body: bytes = getattr(client, action)(**parameters)["NativeXML"]
@@ -114,20 +110,29 @@ class EC2:
             _caller.reset(token)
         return body
 
-    def _client(self, region: str) -> BaseClient:
+    def _client(self, region: str, attempts: int) -> BaseClient:
         with self._clients_lock:
-            client = self._clients.get(region)
+            client = self._clients.get((region, attempts))
             if client is None:
-                client = self._clients[region] = self._new_client(region)
+                client = self._clients[region, attempts] = self._new_client(region, attempts)
             return client
 
-    def _new_client(self, region: str) -> BaseClient:
+    def _new_client(self, region: str, attempts: int) -> BaseClient:
+        config = Config(
+            connect_timeout=self._settings.connect_timeout,
+            read_timeout=self._settings.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            parameter_validation=False,
+            max_pool_connections=_MAX_POOL_CONNECTIONS,
+            user_agent_extra="dcproxy",
+        )
         client: BaseClient = self._session.client(
-            "ec2", region_name=region, endpoint_url=self._endpoint_url, config=self._config
+            "ec2",
+            region_name=region,
+            endpoint_url=self._settings.ec2_endpoint_url,
+            config=config,
         )
         client.meta.events.register("before-parse.ec2", _keep_native_xml)
-        # CreateSnapshot has no client token: sent again, it would make a second snapshot.
-        client.meta.events.register_first("needs-retry.ec2.CreateSnapshot", _never)  # type: ignore[arg-type]
         return client
 
 
@@ -152,14 +157,21 @@ class _CallersKeysProvider(CredentialProvider):
 
 
 def session_without_host() -> botocore.session.Session:
-    """Make a session that reads no profile, file or endpoint of the host it runs on."""
+    """Make a session that takes no key, profile, endpoint or model from the host it runs on.
+
+    Proxies (``HTTPS_PROXY``) and ``AWS_CA_BUNDLE`` are the operator's, and hold.
+    """
     nothing_of_the_host = {
         "profile": (None, None, None, None),
         "config_file": (None, None, os.devnull, None),
         "credentials_file": (None, None, os.devnull, None),
+        "ignore_configured_endpoint_urls": (None, None, True, None),
+        "use_dualstack_endpoint": (None, None, False, None),
+        "use_fips_endpoint": (None, None, False, None),
     }
     session = botocore.session.Session(session_vars=nothing_of_the_host)
-    session.set_config_variable("ignore_configured_endpoint_urls", True)
+    models = Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    session.register_component("data_loader", models)
     return session
 
 
@@ -198,7 +210,3 @@ def _keep_native_xml(
     if response_dict["status_code"] == 200:
         customized_response_dict["NativeXML"] = response_dict["body"]
         response_dict["body"] = b"<Answer/>"
-
-
-def _never(**_: object) -> bool:
-    return False

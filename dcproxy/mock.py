@@ -39,6 +39,9 @@ def running() -> Iterator[str]:
         start_new_session=True,
     )
     assert process.stdout is not None  # noqa: S101
+    # It is right here, whatever proxy the host has for elsewhere.
+    for variable in ("no_proxy", "NO_PROXY"):
+        os.environ[variable] = ",".join(filter(None, [os.environ.get(variable), "127.0.0.1"]))
     owner = os.getpid()
     try:
         url = process.stdout.readline().strip()

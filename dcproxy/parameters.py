@@ -42,6 +42,7 @@ def form(request: Request) -> dict[str, str]:
     if not body:
         return {}
     media_type, options = parse_options_header(request.headers.get("Content-Type", ""))
+    media_type = media_type.lower()
     try:
         if media_type == "multipart/form-data":
             return _multipart(body, options)
@@ -86,6 +87,8 @@ def _urlencoded(text: bytes) -> dict[str, str]:
 def _multipart(body: bytes, options: dict[str, str]) -> dict[str, str]:
     parser = FormDataParser(max_form_parts=_MAX_PARAMETERS, silent=False)
     _, fields, _ = parser.parse(BytesIO(body), "multipart/form-data", len(body), options)
+    if None in fields:
+        raise ValueError("a part without a name")
     return _acceptable({name: values[-1] for name, values in fields.lists()})
 
 

@@ -22,11 +22,15 @@ class _MatrixConverter(BaseConverter):
     regex = r"(?:;[^/]*)?"
 
     def to_python(self, value: str) -> Matrix:
-        pairs = (part.partition("=") for part in value.split(";") if part)
-        return tuple((name, text) for name, _, text in pairs)
+        return _pairs(value)
 
     def to_url(self, value: Matrix) -> str:
         return "".join(f";{name}={quote(text, safe='')}" for name, text in value)
+
+
+def _pairs(text: str) -> Matrix:
+    pairs = (part.partition("=") for part in text.split(";") if part)
+    return tuple((name, value) for name, _, value in pairs)
 
 
 class _IdConverter(BaseConverter):
@@ -65,12 +69,10 @@ _MAP = Map(
 
 
 class Route(NamedTuple):
-    """What an address asks for. ``driver`` and ``provider`` are None where it names none."""
+    """Which operation an address asks for, and of which member; of none where ``id`` is empty."""
 
     operation: str
     id: str
-    driver: str | None
-    provider: str | None
 
 
 class Urls:
@@ -107,15 +109,32 @@ class Urls:
         return self._application_url + path
 
 
-def match(method: str, path: str, application_url: str) -> tuple[Route, Urls]:
+def driver_and_provider(path: str) -> Matrix:
+    """Read the matrix parameters of an address that name the driver and the provider.
+
+    ``path`` is decoded, as PATH_INFO is. An empty parameter counts as not there; one that is
+    given twice is a 400 ``DeltacloudError``.
+    """
+    segment, _, parameters = path.lstrip("/").partition("/")[0].partition(";")
+    if segment != "api":
+        return ()
+    matrix = tuple((name, value) for name, value in _pairs(parameters) if name in _NAMED and value)
+    if len(dict(matrix)) != len(matrix):
+        raise DeltacloudError(400, "A matrix parameter is given twice: once is enough.")
+    return matrix
+
+
+_NAMED = ("driver", "provider")
+
+
+def match(method: str, path: str, application_url: str, matrix: Matrix) -> tuple[Route, Urls]:
     """Find the operation of a request, and the hrefs that stay in its driver and provider.
 
-    ``path`` is decoded, as PATH_INFO is; ``application_url`` is what stands before it. An empty
-    matrix parameter counts as not there. Raises ``DeltacloudError``: 404 for an unknown address,
-    405 with ``Allow`` for a method that the address does not have, 400 for a matrix parameter
-    that is given twice.
+    ``path`` is decoded, as PATH_INFO is; ``application_url`` is what stands before it. Raises
+    ``DeltacloudError``: 404 for an unknown address, 405 with ``Allow`` for a method that the
+    address does not have.
     """
-    adapter = _MAP.bind("", path_info=path)
+    adapter = _adapter(path)
     try:
         endpoint, values = adapter.match(method=method)
     except MethodNotAllowed:
@@ -124,16 +143,18 @@ def match(method: str, path: str, application_url: str) -> tuple[Route, Urls]:
             405, f"{method} is not possible here, only {allowed}.", headers={"Allow": allowed}
         ) from None
     except HTTPException:
-        raise DeltacloudError(404, f"There is nothing at {path}.") from None
-    matrix = _driver_and_provider(values["matrix"])
-    named = dict(matrix)
-    route = Route(endpoint, values.get("id", ""), named.get("driver"), named.get("provider"))
-    return route, Urls(application_url, adapter, matrix)
+        raise nothing_at(path) from None
+    return Route(endpoint, values.get("id", "")), Urls(application_url, adapter, matrix)
+
+
+def nothing_at(path: str) -> DeltacloudError:
+    """Make the 404 of an unknown address."""
+    return DeltacloudError(404, f"There is nothing at {path!r}.")
 
 
 def allowed_methods(path: str) -> list[str]:
     """List the methods that an address has, with OPTIONS; an unknown address has none."""
-    methods = set(_MAP.bind("", path_info=path).allowed_methods())
+    methods = set(_adapter(path).allowed_methods())
     return sorted({*methods, "OPTIONS"}) if methods else []
 
 
@@ -143,7 +164,7 @@ def asks_for_snapshots(path: str, driver: str | None) -> bool:
     ``driver`` is that of the header; the one in ``path`` comes first, and where none is named it
     is ec2. Methods do not matter.
     """
-    adapter = _MAP.bind("", path_info=path)
+    adapter = _adapter(path)
     methods = list(adapter.allowed_methods())
     if not methods:
         return False
@@ -152,8 +173,6 @@ def asks_for_snapshots(path: str, driver: str | None) -> bool:
     return endpoint.startswith("storage_snapshots.") and (named or {driver or DRIVER}) == {DRIVER}
 
 
-def _driver_and_provider(given: Matrix) -> Matrix:
-    matrix = tuple(pair for pair in given if pair[0] in {"driver", "provider"} and pair[1])
-    if len(dict(matrix)) != len(matrix):
-        raise DeltacloudError(400, "A matrix parameter is given twice: once is enough.")
-    return matrix
+def _adapter(path: str) -> MapAdapter:
+    # werkzeug takes several slashes at the start for one.
+    return _MAP.bind("", path_info="" if path.startswith("//") else path)

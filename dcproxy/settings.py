@@ -19,7 +19,7 @@ class Settings:
     ``ec2_endpoint_url`` None: AWS's own endpoint of the region. ``provider`` is the region of a
     request that names none. ``owners`` are the owner ids of a list that names none; empty: every
     snapshot that the caller may use. ``regions`` are those that botocore does not know.
-    ``page_size`` is EC2's ``MaxResults``.
+    ``page_size`` is EC2's ``MaxResults``. ``retry_attempts`` is how often EC2 is asked in all.
     """
 
     ec2_endpoint_url: str | None = None
@@ -29,6 +29,7 @@ class Settings:
     page_size: int = 1000
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
+    retry_attempts: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +91,14 @@ def owner_ids(text: str) -> tuple[str, ...]:
 OWNERS_ALLOWED = "self, amazon or account numbers of 12 digits"
 
 
-def _page_size(text: str) -> int:
-    size = int(text)
-    if not 5 <= size <= 1000:
-        raise ValueError
-    return size
+def _whole_number(low: int, high: int) -> _Option:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return _Option(parse, f"a whole number from {low} to {high}")
 
 
 def _seconds(text: str) -> float:
@@ -111,16 +115,17 @@ _OPTIONS = {
     "provider": _Option(_region, "an EC2 region such as us-east-1"),
     "owners": _Option(owner_ids, OWNERS_ALLOWED),
     "regions": _Option(_regions, "names of regions, such as RegionOne, RegionTwo"),
-    "page_size": _Option(_page_size, "a whole number from 5 to 1000"),
+    "page_size": _whole_number(5, 1000),
     "connect_timeout": _SECONDS,
     "read_timeout": _SECONDS,
+    "retry_attempts": _whole_number(1, 10),
     "url": _Option(_url, "a URL such as http://127.0.0.1:3002"),
 }
 
 
 def setting_error(name: str, value: str, allowed: str) -> SettingError:
     """Say of one option what it is, what it was set to, and what is allowed."""
-    without_password = re.sub(r"//[^/]*@", "//***@", value)
+    without_password = re.sub(r"//.*@", "//***@", value)
     return SettingError(f"option {name} = {without_password!r} is not allowed: it takes {allowed}")
 
 

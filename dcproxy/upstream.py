@@ -7,26 +7,28 @@ leaves everything else as it was sent.
 
 import errno
 import logging
+import re
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from typing import IO, TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, Timeout, connection_from_url
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 from urllib3.util import SKIP_HEADER
-from webob import Request
+from webob import Request, Response
 from werkzeug.datastructures import EnvironHeaders
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import is_hop_by_hop_header, parse_list_header
+from werkzeug.wsgi import LimitedStream, get_content_length
 
 from dcproxy import settings
-from dcproxy.error_document import error_document
+from dcproxy.answers import VIA, address, complete, error_document
 from dcproxy.errors import DeltacloudError
 from dcproxy.settings import UpstreamSettings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-VIA = "1.1 dcproxy"
 _CHUNK_BYTES = 64 * 1024
 _MAX_CONNECTIONS = 128
 
@@ -66,31 +68,47 @@ def upstream(settings: UpstreamSettings) -> "WSGIApplication":
                 preload_content=False,
                 decode_content=False,
             )
+            headers = _response_headers(response)
+        except ClientDisconnected:
+            return _failure(environ, 400, "The body is not complete.")(environ, start_response)
         except (HTTPError, OSError) as error:
             log.warning("the server at %s: %s", base, type(error).__name__)
-            silent = isinstance(error, ReadTimeoutError)
-            what = "did not answer in time" if silent else "cannot be reached"
-            failure = DeltacloudError(502, f"The server behind this one {what}.")
-            return error_document(Request(environ), failure)(environ, start_response)
-        start_response(f"{response.status} {response.reason}", _response_headers(response))
+            what = _FAILURES.get(type(error), "cannot be reached")
+            failure = _failure(environ, 502, f"The server behind this one {what}.")
+            return failure(environ, start_response)
+        start_response(f"{response.status} {response.reason}", headers)
         return _stream(response)
 
     return answer
 
 
+_FAILURES: dict[type[Exception], str] = {
+    ReadTimeoutError: "did not answer in time",
+    ProtocolError: "gave no answer that can be passed on",
+}
+
+
+def _failure(environ: "WSGIEnvironment", status: int, message: str) -> Response:
+    error = DeltacloudError(status, message)
+    return complete(error_document(Request(environ), error), environ)
+
+
 def _target(environ: "WSGIEnvironment") -> str:
-    # RAW_URI is gunicorn's, REQUEST_URI that of other servers: the path as the client sent it.
-    raw = urlsplit(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "")
-    path = raw.path or quote(
-        environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), encoding="latin-1"
-    )
-    query = environ.get("QUERY_STRING")
-    return f"{path}?{query}" if query else path
+    # RAW_URI is gunicorn's, REQUEST_URI that of other servers: the address as the client sent it.
+    raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    if not raw.startswith("/"):
+        url = urlsplit(raw)
+        raw = url._replace(scheme="", netloc="").geturl() if url.netloc else address(environ)
+    return raw.partition("#")[0]
 
 
 def _body(environ: "WSGIEnvironment", chunked: bool) -> IO[bytes] | None:
-    has_body = chunked or environ.get("CONTENT_LENGTH") not in {None, "", "0"}
-    return environ["wsgi.input"] if has_body else None
+    body: IO[bytes] = environ["wsgi.input"]
+    if chunked:
+        return body
+    length = get_content_length(environ)
+    # Raises ClientDisconnected when it ends too early.
+    return cast(IO[bytes], LimitedStream(body, length)) if length else None
 
 
 def _request_headers(environ: "WSGIEnvironment") -> HTTPHeaderDict:
@@ -107,7 +125,15 @@ def _request_headers(environ: "WSGIEnvironment") -> HTTPHeaderDict:
 
 
 def _response_headers(response: BaseHTTPResponse) -> list[tuple[str, str]]:
-    return [*_end_to_end(list(response.headers.iteritems())), ("Via", VIA)]
+    headers = _end_to_end(list(response.headers.iteritems()))
+    # http.client takes what comes before the answer (103 Early Hints) for the answer.
+    if response.status < 200 or not all(_VALUE.fullmatch(value) for _, value in headers):
+        response.close()
+        raise ProtocolError("an answer that cannot be passed on")
+    return [*headers, ("Via", VIA)]
+
+
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def _end_to_end(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

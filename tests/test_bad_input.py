@@ -45,7 +45,9 @@ def test_unknown_or_malformed_id_is_404(client, xml, method, id):
     assert root.findtext("code") == "404"
 
 
-@pytest.mark.parametrize("address", ["/", "/apix", "/api/nothing", "/API", f"{SNAPSHOTS}/"])
+@pytest.mark.parametrize(
+    "address", ["/", "/apix", "/api/nothing", "/API", f"{SNAPSHOTS}/", "//api", "///api"]
+)
 def test_unknown_address_is_404(client, xml, address):
     assert xml(client.get(address, status=404)).tag == "error"
 
@@ -95,6 +97,7 @@ def test_type_of_an_empty_body_does_not_matter(client, xml, volume_id):
     [
         (MULTIPART, b"--xx\r\nContent-Disposition: form-data; name=volume_id\r\n\r\nvol-1"),
         (MULTIPART, b"volume_id=vol-12345678"),
+        (MULTIPART, b"--xx\r\nContent-Disposition: form-data\r\n\r\nx\r\n--xx--\r\n"),
         (MULTIPART, b"--yy\r\n\r\n--yy--"),
         ("multipart/form-data", b"--xx--"),
         (MULTIPART, b'--xx\r\nContent-Disposition: form-data; name="name"\r\n\r\n\xff\r\n--xx--'),
@@ -172,3 +175,10 @@ def test_unknown_driver_is_400_naming_the_one_there_is(client, xml):
 def test_owner_that_is_none_is_400(client, xml, owner):
     response = client.get(SNAPSHOTS, {"owner_id": owner}, status=400)
     assert "owner_id" in xml(response).findtext("message")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["Application/X-WWW-Form-URLEncoded", "application/x-www-form-urlencoded; a=b"]
+)
+def test_media_type_of_a_form_is_read_in_any_case(client, volume_id, content_type):
+    post(client, f"volume_id={volume_id}", content_type, 201)

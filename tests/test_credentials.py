@@ -66,9 +66,22 @@ def test_secret_is_not_in_a_repr():
     assert "hidden" not in repr(Credentials("AKID", "hidden"))
 
 
-def test_each_operation_on_snapshots_needs_credentials(settings):
-    stranger = client_of(settings, caller=None)
-    stranger.get(SNAPSHOTS, status=401)
-    stranger.get(f"{SNAPSHOTS}/snap-12345678", status=401)
-    stranger.post(SNAPSHOTS, {"volume_id": "vol-12345678"}, status=401)
-    stranger.delete(f"{SNAPSHOTS}/snap-12345678", status=401)
+@pytest.mark.parametrize(
+    ("method", "address"),
+    [
+        ("GET", SNAPSHOTS),
+        ("GET", f"{SNAPSHOTS}?id=x"),
+        ("GET", f"{SNAPSHOTS}?owner_id=nobody"),
+        ("GET", f"{SNAPSHOTS}/snap-12345678"),
+        ("GET", f"{SNAPSHOTS}/x"),
+        ("POST", SNAPSHOTS),
+        ("DELETE", f"{SNAPSHOTS}/snap-12345678"),
+        ("POST", f"{SNAPSHOTS}/x"),
+        ("GET", "/api/storage_volumes?id=x"),
+        ("GET", "/api/storage_volumes/x"),
+        ("GET", "/api/realms?id=x"),
+        ("GET", "/api/realms/x"),
+    ],
+)
+def test_what_comes_from_ec2_needs_credentials(settings, method, address):
+    client_of(settings, caller=None).request(address, method=method, status=401)

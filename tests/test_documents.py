@@ -14,7 +14,7 @@ from dcproxy.documents.report import ErrorReport
 from dcproxy.native import Snapshot
 from dcproxy.routes import match
 
-_, URLS = match("GET", "/api", "http://localhost:3001")
+_, URLS = match("GET", "/api", "http://localhost:3001", ())
 SNAPSHOT = Snapshot(
     id="snap-45b8d024",
     volume_id="vol-0bc0de60",

@@ -177,3 +177,20 @@ def test_no_error_gives_away_the_secret(client_of_programmed, programmed_ec2, fo
     assert response.status_code in {400, 403, 502}
     for hidden in (CALLER[1], "Signature=", "Traceback", "dcproxy/", programmed_ec2.url):
         assert hidden not in response.text
+
+
+def test_refused_creates_do_not_use_up_the_retries_of_reads(client_of_programmed, programmed_ec2):
+    programmed_ec2.respond = lambda request: refusal("InternalError", 500)
+    for _ in range(120):
+        given = {"volume_id": "vol-12345678"}
+        client_of_programmed.post("/api/storage_snapshots", given, status=502)
+    answers = [refusal("InternalError", 500), snapshots_page(snapshot_item("snap-12345678"))]
+    programmed_ec2.respond = lambda request: answers.pop(0)
+    client_of_programmed.get(SHOW, status=200)
+
+
+def test_create_that_fails_is_not_sent_again(client_of_programmed, programmed_ec2):
+    programmed_ec2.respond = lambda request: refusal("InternalError", 500)
+    given = {"volume_id": "vol-12345678"}
+    client_of_programmed.post("/api/storage_snapshots", given, status=502)
+    assert [request.action for request in programmed_ec2.requests] == ["CreateSnapshot"]

@@ -15,6 +15,7 @@ SNAPSHOTS = "/api/storage_snapshots"
             "https://cloud.example.org",
         ),
         ({"HTTP_HOST": "[::1]:3001"}, "http://[::1]:3001"),
+        ({"HTTP_HOST": "old_cloud:3001"}, "http://old_cloud:3001"),
         ({"SCRIPT_NAME": "/clouds/old"}, "http://localhost:3001/clouds/old"),
     ],
 )
@@ -44,7 +45,9 @@ def test_hrefs_keep_the_driver_and_the_provider(client, xml):
     )
 
 
-@pytest.mark.parametrize("host", ["a b", "<script>", "a/b", "a@b", "a:99999", "", "a\\b", "a'b"])
+@pytest.mark.parametrize(
+    "host", ["a b", "<script>", "a/b", "a@b", "a:999999", ":80", "a\\b", "a'b"]
+)
 def test_host_that_is_no_name_is_400(client, xml, host):
     response = client.get("/api", extra_environ={"HTTP_HOST": host}, status=400)
     assert "Host" in xml(response).findtext("message")

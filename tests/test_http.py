@@ -40,6 +40,7 @@ def test_options_gives_the_methods_without_credentials(stranger, address, allowe
     response = stranger.options(address, status=200)
     assert response.headers["Allow"] == allowed
     assert response.body == b""
+    assert "Content-Type" not in response.headers
 
 
 def test_options_of_an_unknown_address_is_404(stranger):

@@ -21,6 +21,10 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
         ("text/html, */*", "text/html; charset=utf-8"),
         ("TEXT/HTML, */*", "text/html; charset=utf-8"),
         (BROWSER, "text/html; charset=utf-8"),
+        ("application/json; charset=utf-8", "application/json"),
+        ("text/html;level=1", "text/html; charset=utf-8"),
+        ("application/json;q=0.5;x=y, application/xml", "application/xml"),
+        ("application/json-patch+json, */*", "application/xml"),
         ("not a header", "application/xml"),
     ],
 )
@@ -51,3 +55,11 @@ def test_errors_come_in_the_callers_format(client):
     assert client.get("/api/nothing?format=json", status=404).json["code"] == 404
     page = client.get("/api/nothing", headers={"Accept": BROWSER}, status=404)
     assert page.html.h1.text.startswith("404")
+
+
+@pytest.mark.parametrize("query", ["a=%ff", "format=yaml", "a=%00&format=json"])
+def test_error_about_the_query_comes_in_the_next_best_format(client, query):
+    headers = {"Accept": "application/json"}
+    response = client.get(f"/api?{query}", headers=headers, expect_errors=True)
+    assert response.status_code in {400, 406}
+    assert response.headers["Content-Type"] == "application/json"

@@ -170,3 +170,17 @@ def test_own_page_and_programs_may_act(client, snapshot_id, headers):
 def test_foreign_page_may_link_here(client):
     headers = {"Origin": "https://example.org", "Sec-Fetch-Site": "cross-site"}
     client.get(SNAPSHOTS, headers=headers, status=200)
+
+
+def test_own_page_behind_a_balancer_that_names_the_port(client, snapshot_id):
+    client.delete(
+        f"{SNAPSHOTS}/{snapshot_id}",
+        headers={"Origin": "https://cloud.example.org", "Host": "cloud.example.org:443"},
+        status=204,
+    )
+
+
+@pytest.mark.parametrize("address", ["/api/%00", "/api/%0b", f"{SNAPSHOTS}/%1b"])
+def test_page_holds_no_control_character(client, address):
+    page = client.get(address, headers=HTML, status=404)
+    assert not any(character < " " and character != "\n" for character in page.text)

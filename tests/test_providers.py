@@ -90,3 +90,20 @@ def test_empty_parameter_counts_as_not_there(client, xml, matrix):
 
 def test_matrix_parameters_belong_to_the_first_segment(client):
     client.get("/api/storage_snapshots;provider=eu-west-1", status=404)
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "status"),
+    [
+        ("GET", "/nope", 404),
+        ("PUT", SNAPSHOTS, 405),
+        ("OPTIONS", SNAPSHOTS, 200),
+        ("GET", f"{SNAPSHOTS}?format=yaml", 406),
+        ("GET", f"{SNAPSHOTS}/snap-00000000", 404),
+    ],
+)
+def test_every_answer_names_the_provider(client, method, address, status):
+    response = client.request(f"/api;provider=eu-west-1{address}", method=method, status=status)
+    assert response.headers["X-Deltacloud-Provider"] == "eu-west-1"
+    if response.headers.get("Content-Type") == "application/xml":
+        assert response.lxml.find("backend").get("provider") == "eu-west-1"

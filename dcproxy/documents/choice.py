@@ -92,11 +92,22 @@ def choose(format_parameter: str | None, accept: str | None) -> Format:
 
 @lru_cache(maxsize=256)
 def _negotiate(accept: str | None) -> Format:
+    ranges = _ranges(accept)
     # Among equals, the one that the client names comes before one that */* lets in.
-    offers = sorted(_BY_MEDIA_TYPE, key=lambda media_type: media_type not in (accept or "").lower())
-    acceptable = create_accept_header(accept or None).acceptable_offers(offers)
+    offers = sorted(_BY_MEDIA_TYPE, key=lambda media_type: media_type not in ranges)
+    # WebOb takes a range with a parameter (charset=utf-8) for another type: without them.
+    header = ", ".join(f"{name};q={quality}" for name, quality in ranges.items())
+    acceptable = create_accept_header(header or None).acceptable_offers(offers)
     if not acceptable:
         raise DeltacloudError(
             406, f"None of the media types in Accept is to be had, only {', '.join(offers)}."
         )
     return _BY_MEDIA_TYPE[acceptable[0][0]]
+
+
+def _ranges(accept: str | None) -> dict[str, float]:
+    ranges: dict[str, float] = {}
+    for media_range, quality, _, _ in create_accept_header(accept or None).parsed or ():
+        name = media_range.partition(";")[0].lower()
+        ranges[name] = max(quality, ranges.get(name, 0.0))
+    return ranges

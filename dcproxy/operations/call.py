@@ -11,6 +11,7 @@ from typing import TypeVar
 from webob import Request, Response
 
 from dcproxy import credentials, native
+from dcproxy.credentials import Credentials
 from dcproxy.documents.choice import Format
 from dcproxy.ec2 import EC2
 from dcproxy.errors import DeltacloudError
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 class Call:
     """One Deltacloud request, as its operation sees it.
 
-    ``provider`` is the one that the request named; None where the settings decide.
+    ``provider`` is the one that the request named; None where the settings decide. ``caller`` is
+    None where the operation needs no credentials.
     """
 
     request: Request
@@ -37,6 +39,7 @@ class Call:
     urls: Urls
     format: Format
     provider: str | None
+    caller: Credentials | None
     ec2: EC2
     settings: Settings
 
@@ -51,7 +54,7 @@ def ask(call: Call, read: Callable[[bytes], Answer], action: str, **parameters: 
 
     ``action`` is boto3's name of it, with EC2's parameters. Raises ``DeltacloudError``.
     """
-    caller = credentials.from_request(call.request)
+    caller = call.caller or credentials.from_request(call.request)
     answer = call.ec2.call(call.region, caller, action, **parameters)
     try:
         return read(answer)

@@ -11,6 +11,7 @@ from dcproxy.errors import DeltacloudError
 from dcproxy.native import Snapshot
 from dcproxy.operations.call import Call, ask, document, documents, one_or_none, pages
 from dcproxy.operations.ids import SNAPSHOT_ID, VOLUME_ID, check_id
+from dcproxy.routes import allowed_methods
 from dcproxy.settings import OWNERS_ALLOWED, owner_ids
 
 
@@ -105,9 +106,10 @@ def destroy_by_post(call: Call) -> Response:
         raise DeltacloudError(
             405,
             "POST is possible here only with the parameter _method=delete.",
-            headers={"Allow": "DELETE, GET, HEAD, OPTIONS, POST"},
+            headers={"Allow": ", ".join(allowed_methods(call.request.path_info))},
         )
     response = destroy(call)
     if call.format.is_page:
-        return Response(status=303, location=call.urls.collection("storage_snapshots"))
+        to_the_list = [("Location", call.urls.collection("storage_snapshots"))]
+        return Response(status=303, headerlist=to_the_list)
     return response

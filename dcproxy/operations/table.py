@@ -23,3 +23,11 @@ OPERATIONS: dict[str, Callable[[Call], Response]] = {
     "storage_volumes.show": storage_volumes.show,
 }
 """An operation answers, or raises ``DeltacloudError``."""
+
+PUBLIC_OPERATIONS = {
+    "entry_point.show",
+    "drivers.index",
+    "drivers.show",
+    "storage_snapshots.new",
+}
+"""Those that need no credentials."""

@@ -1,7 +1,7 @@
 """One function a figure: each measures both sides of a ratio in turns and gives the medians.
 
-CPU is that of gunicorn's worker; the references run in this process. Both sides take turns request by
-request, so that both find the machine's caches and clock in the same state.
+CPU is that of gunicorn's worker; the references run in this process. Both sides take turns,
+request by request, so that both find the machine's caches and clock in the same state.
 """
 
 import base64

@@ -79,7 +79,7 @@ def test_help_names_each_option():
     [
         (["-P", "mars-1"], "provider = 'mars-1' is not allowed"),
         (["-p", "99999"], "99999 is no port"),
-        (["-p", "http"], "invalid _port value: 'http'"),
+        (["-p", "http"], "http is no port"),
         (["-i", "openstack"], "invalid choice: 'openstack'"),
         (["-c", "nothing.ini"], "there is no file nothing.ini"),
         (["-c", PROXY_INI, "-P", "eu-west-1"], "--config goes without --provider"),
@@ -99,6 +99,8 @@ def test_wrong_argument_is_told_in_a_line(arguments, message):
         ("[app:main]\nuse = egg:dcproxy\npage_size = 4\n", "page_size = '4' is not allowed"),
         ("[app:main]\nuse = egg:dcproxy\npagesize = 5\n", "option pagesize is not known"),
         ("[app:main]\nuse = egg:dcproxy\nprovider = mars-1\n", "provider = 'mars-1'"),
+        ("[app:main]\nuse = egg:nothing-like-it\n", "nothing-like-it"),
+        ("[app:main]\nuse = config:nothing.ini\n", "nothing.ini"),
         ("not an ini file", "no section headers"),
     ],
 )

@@ -77,6 +77,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"only this")
             self.close_connection = True
             return
+        if self.path.startswith("/hints"):
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+            self.server.release.wait(10)
+        if self.path.startswith("/header"):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-A: \x01b\r\nContent-Length: 0\r\n\r\n")
+            return
         status = 302 if self.path.startswith("/redirect") else 299
         self.send_response(status, "Quite Fine")
         self.send_header("Set-Cookie", "a=1")
@@ -182,6 +188,7 @@ def test_method_that_snapshots_do_not_have_is_ours_to_refuse(front, old):
         ("GET", "/api/storage_snapshots", {"X-Deltacloud-Driver": "openstack"}),
         ("GET", "/api;driver=mock/storage_snapshots", {"X-Deltacloud-Driver": "ec2"}),
         ("GET", "/a//b/../c?d=/../e", {}),
+        ("GET", "//evil/api/storage_snapshots", {}),
         ("GET", "/caf%C3%A9?q=%FF", {}),
     ],
 )
@@ -276,6 +283,32 @@ def test_answer_that_is_cut_is_not_taken_for_whole(front, old):
     assert received.endswith(b"only this")
     assert b"Content-Length: 100" in received
     assert "Traceback" not in front.log.read_text()
+
+
+def test_hints_before_an_answer_never_reach_another_client(front, old):
+    assert front.get("/hints")[0].status == 502
+    old.release.set()
+    for _ in range(3):
+        assert front.get("/api")[0].status == 299
+
+
+def test_header_that_cannot_be_passed_on_is_502(front, old):
+    assert front.get("/header")[0].status == 502
+    assert "Traceback" not in front.log.read_text()
+
+
+def test_client_that_breaks_off_its_body_is_400(front, old):
+    with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
+        client.sendall(b"POST /api/instances HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
+        client.shutdown(socket.SHUT_WR)
+        with client.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 400")
+
+
+def test_failure_has_the_headers_of_every_answer(front, old):
+    response, _ = front.get("/header")
+    assert response.headers["Cache-Control"] == "max-age=0, private, must-revalidate"
+    assert response.headers["X-Deltacloud-Driver"] == "ec2"
 
 
 def test_silent_server_is_502(front, old):
