@@ -68,16 +68,20 @@ def _snapshot(snapshots_url: str, volumes_url: str, indent: str, snapshot: Snaps
     described = (
         f"{indent}  <description>{_text(description)}</description>\n" if description else ""
     )
-    created = deltacloud.created(start_time) if start_time else ""
+    created = (
+        f"{indent}  <created>{deltacloud.created(start_time)}</created>\n" if start_time else ""
+    )
+    volume = (
+        f"{indent}  <storage_volume href='{volumes_url}/{volume_id}' id='{volume_id}'>"
+        "</storage_volume>\n"
+        if volume_id
+        else ""
+    )
     return (
         f"{indent}<storage_snapshot href='{snapshots_url}/{id}' id='{id}'>\n"
         f"{indent}  <name>{_text(name) if name else id}</name>\n"
-        f"{described}"
-        f"{indent}  <created>{created}</created>\n"
-        f"{indent}  <state>{status}</state>\n"
-        f"{indent}  <storage_volume href='{volumes_url}/{volume_id}' id='{volume_id}'>"
-        "</storage_volume>\n"
-        f"{indent}</storage_snapshot>\n"
+        f"{described}{created}{indent}  <state>{status}</state>\n"
+        f"{volume}{indent}</storage_snapshot>\n"
     )
 
 

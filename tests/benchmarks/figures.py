@@ -175,16 +175,13 @@ def slow_reader(rounds):
         read_some(worker, pages=3)
         for _ in range(rounds):
             worker.get(ONE)
-        alone = [timed(lambda: worker.get(ONE)) for _ in range(rounds * 3)]
+        alone = latencies(worker, rounds * 3)
         worker.reset_peak()
         before = worker.memory("VmHWM")
         done = threading.Event()
         reader = threading.Thread(target=read_slowly, args=(worker, done))
         reader.start()
-        meanwhile = []
-        while len(meanwhile) < rounds * 3:
-            meanwhile.append(timed(lambda: worker.get(ONE)))
-            time.sleep(0.02)
+        meanwhile = latencies(worker, rounds * 3)
         added = worker.memory("VmHWM") - before
         done.set()
         reader.join()
@@ -195,10 +192,15 @@ def slow_reader(rounds):
     ]
 
 
-def timed(action):
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+def latencies(worker, requests):
+    """Seconds that each of some requests takes, with a pause after each."""
+    seconds = []
+    for _ in range(requests):
+        start = time.perf_counter()
+        worker.get(ONE)
+        seconds.append(time.perf_counter() - start)
+        time.sleep(0.02)
+    return seconds
 
 
 def read_slowly(worker, done):

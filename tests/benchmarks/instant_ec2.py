@@ -17,15 +17,17 @@ ONE_ID = "snap-00000000000000001"
 
 
 def item(number: int) -> str:
-    """A snapshot as EC2 sends it, spread over lines, with what dcproxy does not ask for too."""
+    """A snapshot as EC2 sends it: an element a line, what dcproxy does not ask for too."""
     bare = snapshot_item(
         f"snap-{number:017x}",
         f"vol-{number * 7919:017x}",
         f"20{10 + number % 15}-{1 + number % 12:02}-{1 + number % 28:02}T21:54:19.123Z",
-        description=f"Created by CreateImage(i-0123456789) for ami-{number:017x}",
-        name=f"nightly {number}" if number % 2 else None,
-    ).replace("</item>", "<encrypted>false</encrypted><storageTier>standard</storageTier></item>")
-    return "            " + bare.replace("><", ">\n            <") + "\n"
+        description=f"Created by CreateImage(i-{number:08x}) for ami-{number:08x}",
+        # Others' tags do not show: on a list of public snapshots, few have a name.
+        name=f"nightly {number}" if number % 10 == 0 else None,
+    ).removesuffix("</item>")
+    more = "<encrypted>false</encrypted><storageTier>standard</storageTier></item>"
+    return "        " + (bare + more).replace("><", ">\n            <") + "\n"
 
 
 def page(number: int, next_token: str) -> bytes:
