@@ -1,5 +1,6 @@
 """The WSGI application, and the factories that Paste calls."""
 
+import gc
 import logging
 import sys
 from collections.abc import Callable, Iterable
@@ -27,7 +28,11 @@ def app_factory(global_conf: dict[str, str], **options: str) -> "WSGIApplication
     Raises ``SettingError`` for an option that is not known or not allowed.
     """
     _name_the_server()
-    return application(settings.from_options(options, Settings))
+    app = application(settings.from_options(options, Settings))
+    # botocore's models live as long as the worker: no garbage collection has to walk them again.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def filter_factory(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from paste.deploy import loadapp
+from paste.deploy.loadwsgi import SERVER, loadcontext
 
 from dcproxy import mock
 from dcproxy.app import app_factory
@@ -19,7 +20,9 @@ from dcproxy.settings import SettingError, Settings
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-THREADS = 32
+THREADS = 64
+"""Threads of a worker that waits on the network: measured, see Scaling in the README."""
+
 MOCK_USER = "mockuser:mockpassword"
 
 
@@ -92,7 +95,7 @@ def _serve(given: argparse.Namespace, stack: ExitStack) -> None:
             loadapp(uri)
         except (AttributeError, ImportError, LookupError, OSError, ValueError, Error) as error:
             raise SettingError(f"{given.config}: {' '.join(str(error).split())}") from error
-        _Gunicorn(lambda: loadapp(uri), _server_settings(given)).run()
+        _Gunicorn(lambda: loadapp(uri), _server_settings(given) | _server_section(uri)).run()
     options = {"provider": given.provider} if given.provider else {}
     app_factory({}, **options)
     if given.driver == "mock":
@@ -112,6 +115,14 @@ def _server_settings(given: argparse.Namespace) -> dict[str, Any]:
         # A mock has nothing to finish.
         "graceful_timeout": 1 if given.driver == "mock" else 30,
     }
+
+
+def _server_section(uri: str) -> dict[str, str]:
+    try:
+        context = loadcontext(SERVER, uri, name="main")
+    except LookupError:
+        return {}
+    return dict(context.local_conf)
 
 
 def _greet(given: argparse.Namespace, port: int) -> None:

@@ -64,6 +64,7 @@ class Page(NamedTuple, Generic[Record]):
 # One XPath a field of the record, in the order of its fields; "e" is EC2's namespace. [1] lets
 # libxml2 stop at the first.
 _NAME_TAG = "e:tagSet[1]/e:item[e:key='Name'][1]/e:value[1]"
+_SNAPSHOT_ITEMS = "/*/e:snapshotSet/e:item"
 _SNAPSHOT = (
     "e:snapshotId[1]",
     "e:volumeId[1]",
@@ -96,7 +97,7 @@ _TIME = re.compile(
 def snapshots(answer: bytes) -> Page[Snapshot]:
     """Read a DescribeSnapshotsResponse. Raises ``UnreadableError``."""
     root = _root(answer, "DescribeSnapshotsResponse")
-    records = _snapshots(root, "/*/e:snapshotSet/e:item")
+    records = _snapshots(root, _SNAPSHOT_ITEMS)
     return Page(records, root.findtext("{*}nextToken", ""))
 
 
@@ -228,3 +229,7 @@ def _check_times(times: Iterable[str]) -> None:
             date.fromisoformat(day)
         except ValueError:
             raise UnreadableError(f"{day} is not a day") from None
+
+
+# Compiled before the first request, for the version of the API that boto3 speaks.
+_table("http://ec2.amazonaws.com/doc/2016-11-15/", _SNAPSHOT_ITEMS, _SNAPSHOT)

@@ -1,7 +1,9 @@
 """Lists of many pages, and what is asked of EC2 for them."""
 
 import pytest
+from webob import Request
 
+from dcproxy.app import application
 from dcproxy.settings import Settings
 from tests.conftest import client_of
 from tests.programmed_ec2 import refusal, snapshot_item, snapshots_page
@@ -52,6 +54,32 @@ def test_pages_without_a_snapshot_do_not_break_the_document(client_of_programmed
         "snap-aaaaaaaa",
         "snap-cccccccc",
     ]
+
+
+def test_page_is_asked_for_when_the_last_one_was_taken(settings_of_programmed, programmed_ec2):
+    programmed_ec2.respond = pages
+    request = Request.blank(SNAPSHOTS, authorization="Basic QUtJRDpzZWNyZXQ=")
+    chunks = iter(request.get_response(application(settings_of_programmed)).app_iter)
+    counts = []
+    for chunk in chunks:
+        if b"<storage_snapshot " in chunk:
+            counts.append(len(programmed_ec2.requests))
+    assert counts == [1, 2, 3]
+
+
+def test_list_that_is_closed_asks_for_no_more(settings_of_programmed, programmed_ec2):
+    programmed_ec2.respond = pages
+    request = Request.blank(SNAPSHOTS, authorization="Basic QUtJRDpzZWNyZXQ=")
+    chunks = request.get_response(application(settings_of_programmed)).app_iter
+    next(chunks)
+    next(chunks)
+    chunks.close()
+    assert len(programmed_ec2.requests) == 1
+
+
+@pytest.fixture
+def settings_of_programmed(programmed_ec2):
+    return Settings(ec2_endpoint_url=programmed_ec2.url)
 
 
 def test_one_page_has_length_and_etag(client_of_programmed, programmed_ec2):

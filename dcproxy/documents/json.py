@@ -13,8 +13,7 @@ from dcproxy.routes import Urls
 R = TypeVar("R")
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_dump = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 def entry_point(urls: Urls, provider: str | None) -> str:

@@ -26,6 +26,7 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"which: {', '.join(FIGURES)}, threads")
     parser.add_argument("--rounds", type=int, default=60, help="requests of each side")
+    parser.add_argument("--smoke", action="store_true", help="two rounds, targets not judged")
     parser.add_argument("--json", action="store_true", help="for machines")
     given = parser.parse_args()
     for name in given.names:
@@ -34,8 +35,9 @@ def main():
     if given.names == ["threads"]:
         print_threads(machine())
         return
+    rounds = 2 if given.smoke else given.rounds
     names = given.names or list(FIGURES)
-    figures = [figure for name in names for figure in FIGURES[name](given.rounds)]
+    figures = [figure for name in names for figure in FIGURES[name](rounds)]
     if given.json:
         values = [figure._asdict() | {"is_met": figure.is_met} for figure in figures]
         print(json.dumps({"machine": machine(), "figures": values}, indent=1))
@@ -50,7 +52,7 @@ def main():
                 f"{figure.name:<52} {figure.value:>7.2f} {figure.unit:<2} {limit:>14}"
                 f"  {spread:<13}{verdict}"
             )
-    sys.exit(not all(figure.is_met for figure in figures))
+    sys.exit(not given.smoke and not all(figure.is_met for figure in figures))
 
 
 if __name__ == "__main__":

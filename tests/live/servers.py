@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,13 @@ def wait_until(condition, what, limit=LIMIT_SECONDS):
             raise TimeoutError(f"waited {limit} s for {what}")
         time.sleep(0.02)
     return result
+
+
+def free_port():
+    """Find a port that nobody listens on, for a server that cannot choose one itself."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return unused.getsockname()[1]
 
 
 class Server:

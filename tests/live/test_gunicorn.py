@@ -3,10 +3,13 @@
 import base64
 import re
 import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lxml import etree
 
+from tests.benchmarks.servers import counts, instant_ec2
 from tests.conftest import CALLER
 from tests.live.servers import gunicorn, wait_until
 from tests.programmed_ec2 import (
@@ -206,6 +209,55 @@ def test_list_that_fails_in_its_middle_has_no_last_chunk(server, programmed_ec2)
     log = wait_until(lambda: "a list broke off" in server.log.read_text(), "the line in the log")
     assert log
     assert "Traceback" not in server.log.read_text()
+
+
+def test_connections_to_ec2_are_kept_alive(tmp_path):
+    def ask(_):
+        response, _ = server.get(
+            "/api/storage_snapshots/snap-12345678", {"Authorization": AUTHORIZATION}
+        )
+        assert response.status == 200
+
+    with instant_ec2() as url, gunicorn(tmp_path, url, *THREADS) as server:
+        # One at a time: each takes the connection that the last one has put back.
+        for number in range(20):
+            ask(number)
+        assert counts(url) == {"connections": 2, "requests": 20}  # and the one that counts
+        # As many as there are threads, and no more.
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(ask, range(200)))
+        assert counts(url)["requests"] == 220
+        assert counts(url)["connections"] <= 4 + 4
+
+
+def test_client_that_goes_away_stops_the_paging(server, programmed_ec2):
+    items = "".join(snapshot_item(f"snap-{number:08x}") for number in range(1000))
+
+    def endless(request):
+        number = int(request.parameters.get("NextToken", "0"))
+        return snapshots_page(items, str(number + 1))
+
+    programmed_ec2.respond = endless
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(f"GET /api/storage_snapshots HTTP/1.1\r\n{HEAD}\r\n".encode())
+        assert client.recv(1000)
+    # The worker is free again, and nobody asks for more.
+    wait_until(lambda: busy_threads(server) == 0, "the list to end")
+    asked = len(programmed_ec2.requests)
+    for _ in range(3):
+        server.get("/api")
+    assert len(programmed_ec2.requests) == asked
+    assert "Traceback" not in server.log.read_text()
+
+
+def busy_threads(server):
+    """Connections that the server has not closed yet."""
+    listing = subprocess.run(
+        ["ss", "-Htn", "state", "established", f"( sport = :{server.port} )"],
+        capture_output=True,
+        text=True,
+    )
+    return len(listing.stdout.splitlines())
 
 
 BAD = [
