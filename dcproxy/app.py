@@ -3,6 +3,7 @@
 import gc
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -64,17 +65,20 @@ def _name_the_server() -> None:
         gunicorn_wsgi.SERVER = deltacloud.SERVER  # type: ignore[attr-defined]
 
 
-def application(settings: Settings) -> "WSGIApplication":
+def application(
+    settings: Settings, pause: Callable[[float], None] = time.sleep
+) -> "WSGIApplication":
     """Make the WSGI application that answers Deltacloud requests with EC2.
 
-    Raises ``SettingError`` for a default provider that is no region of EC2.
+    ``pause`` waits for some seconds. Raises ``SettingError`` for a default provider that is no
+    region of EC2.
     """
     ec2 = EC2(settings)
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         request = Request(environ)
         try:
-            response = respond(request, ec2, settings)
+            response = respond(request, ec2, settings, pause)
         except DeltacloudError as error:
             response = error_document(request, error)
         except Exception:

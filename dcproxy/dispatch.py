@@ -1,5 +1,7 @@
 """From a request to the operation that it asks for: who asks, where, and in which format."""
 
+from collections.abc import Callable
+
 from webob import Request, Response
 
 from dcproxy import credentials, deltacloud, parameters, routes
@@ -12,8 +14,10 @@ from dcproxy.operations.table import OPERATIONS, PUBLIC_OPERATIONS
 from dcproxy.settings import Settings
 
 
-def respond(request: Request, ec2: EC2, settings: Settings) -> Response:
-    """Answer a request. Raises ``DeltacloudError``."""
+def respond(
+    request: Request, ec2: EC2, settings: Settings, pause: Callable[[float], None]
+) -> Response:
+    """Answer a request; ``pause`` waits for some seconds. Raises ``DeltacloudError``."""
     # Documents are made anew for each request: there is no range of one to go on with.
     request.range = None
     path = _path(request)
@@ -29,7 +33,7 @@ def respond(request: Request, ec2: EC2, settings: Settings) -> Response:
     _check_origin(request)
     is_public = route.operation in PUBLIC_OPERATIONS
     caller = None if is_public else credentials.from_request(request)
-    call = Call(request, query, route, urls, format, provider, caller, ec2, settings)
+    call = Call(request, query, route, urls, format, provider, caller, ec2, settings, pause)
     return OPERATIONS[route.operation](call)
 
 

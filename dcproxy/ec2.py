@@ -8,6 +8,7 @@ import inspect
 import os
 import threading
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     NoCredentialsError,
+    ProxyConnectionError,
     ReadTimeoutError,
     SSLError,
 )
@@ -41,7 +43,16 @@ from dcproxy.settings import Settings, setting_error
 # More than the threads of a worker, so that each can keep one alive.
 _MAX_POOL_CONNECTIONS = 256
 
-_caller: ContextVar[Credentials | None] = ContextVar("caller", default=None)
+
+@dataclass(slots=True)
+class _Exchange:
+    """One call of EC2, with all its tries: whose it is, and whether an answer was lost."""
+
+    credentials: Credentials
+    lost_answer: bool = False
+
+
+_exchange: ContextVar[_Exchange | None] = ContextVar("exchange", default=None)
 
 _FAILURES: dict[type[Exception], str] = {
     ConnectTimeoutError: "did not take the connection in time",
@@ -51,6 +62,10 @@ _FAILURES: dict[type[Exception], str] = {
     SSLError: "has a TLS certificate that does not verify",
     ResponseParserError: "gave an answer that cannot be read",
 }
+
+
+# Nothing of the request has reached EC2.
+_NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 
 
 class EC2:
@@ -89,25 +104,27 @@ class EC2:
         # of its own, since the others share their retries (botocore's quota).
         attempts = 1 if action == "create_snapshot" else self._settings.retry_attempts
         client = self._client(region, attempts)
-        token = _caller.set(credentials)
+        exchange = _Exchange(credentials)
+        token = _exchange.set(exchange)
         try:
             body: bytes = getattr(client, action)(**parameters)["NativeXML"]
         except ClientError as error:
             refusal = error.response["Error"]
-            raise errors.from_ec2(
+            failure = errors.from_ec2(
                 refusal.get("Code", ""),
                 refusal.get("Message", ""),
                 error.response["ResponseMetadata"]["HTTPStatusCode"],
-            ) from error
+            )
+            failure.after_lost_answer = exchange.lost_answer
+            raise failure from error
         except (BotoCoreError, ResponseParserError) as error:
             what = _FAILURES.get(type(error), "could not be asked")
+            was_not_sent = isinstance(error, _NOT_SENT)
             raise errors.DeltacloudError(
-                502,
-                f"EC2 in {region} {what}.",
-                headers={"Retry-After": errors.RETRY_AFTER_SECONDS},
+                502, f"EC2 in {region} {what}.", is_refusal=was_not_sent, is_passing=was_not_sent
             ) from error
         finally:
-            _caller.reset(token)
+            _exchange.reset(token)
         return body
 
     def _client(self, region: str, attempts: int) -> BaseClient:
@@ -133,6 +150,7 @@ class EC2:
             config=config,
         )
         client.meta.events.register("before-parse.ec2", _keep_native_xml)
+        client.meta.events.register("response-received.ec2", _note_lost_answer)
         return client
 
 
@@ -143,9 +161,10 @@ class _CallersKeys(BotocoreCredentials):
         super().__init__("", "")
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        caller = _caller.get()
-        if caller is None:
+        exchange = _exchange.get()
+        if exchange is None:
             raise NoCredentialsError
+        caller = exchange.credentials
         return ReadOnlyCredentials(caller.access_key_id, caller.secret_access_key, None)
 
 
@@ -210,3 +229,17 @@ def _keep_native_xml(
     if response_dict["status_code"] == 200:
         customized_response_dict["NativeXML"] = response_dict["body"]
         response_dict["body"] = b"<Answer/>"
+
+
+def _note_lost_answer(
+    parsed_response: dict[str, Any] | None, exception: Exception | None, **_: object
+) -> None:
+    exchange = _exchange.get()
+    if exchange is None:
+        return
+    if parsed_response is None:
+        exchange.lost_answer |= not isinstance(exception, _NOT_SENT)
+    else:
+        code = parsed_response.get("Error", {}).get("Code")
+        status = parsed_response["ResponseMetadata"]["HTTPStatusCode"]
+        exchange.lost_answer |= status >= 500 and code not in errors.EC2_THROTTLING_CODES

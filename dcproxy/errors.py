@@ -47,6 +47,9 @@ class DeltacloudError(Exception):
     ``status`` is the HTTP status, ``message`` says to a person what was wrong and what would
     be right, ``ec2_code`` is the EC2 error code where EC2 refused, ``headers`` go out with the
     document. ``parameter`` is the one at fault, where it is one; ``form`` is what a person typed.
+
+    ``is_refusal``: for certain, EC2 has done nothing. ``is_passing``: it may do it later, when
+    asked again. ``after_lost_answer``: EC2 was asked before, and that answer was lost.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class DeltacloudError(Exception):
         ec2_code: str = "",
         parameter: str = "",
         headers: Mapping[str, str] | None = None,
+        is_refusal: bool = False,
+        is_passing: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -64,7 +69,12 @@ class DeltacloudError(Exception):
         self.ec2_code = ec2_code
         self.parameter = parameter
         self.headers = dict(headers or {})
+        if status == 502:
+            self.headers["Retry-After"] = RETRY_AFTER_SECONDS
         self.form: Mapping[str, str] | None = None
+        self.is_refusal = is_refusal
+        self.is_passing = is_passing
+        self.after_lost_answer = False
 
 
 def from_ec2(code: str, message: str, http_status: int) -> DeltacloudError:
@@ -73,10 +83,9 @@ def from_ec2(code: str, message: str, http_status: int) -> DeltacloudError:
     ``code`` and ``message`` are those of EC2's error document, ``http_status`` is the status of
     EC2's answer: it decides when the code is one that no table here knows.
     """
-    headers = {}
-    if code in EC2_THROTTLING_CODES or http_status == 429:
+    is_throttled = code in EC2_THROTTLING_CODES or http_status == 429
+    if is_throttled:
         status = 502
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
     else:
         status = EC2_CODE_STATUS.get(code) or _status_by_suffix(code) or _by_http(http_status)
     return DeltacloudError(
@@ -84,7 +93,8 @@ def from_ec2(code: str, message: str, http_status: int) -> DeltacloudError:
         f"{code}: {message}",
         ec2_code=code,
         parameter="volume_id" if code.startswith("InvalidVolume") else "",
-        headers=headers,
+        is_refusal=is_throttled or http_status < 500,
+        is_passing=is_throttled,
     )
 
 

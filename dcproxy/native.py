@@ -28,6 +28,13 @@ class Snapshot(NamedTuple):
     name: str
 
 
+class TaggedSnapshot(NamedTuple):
+    """A snapshot and the value of one of its tags."""
+
+    snapshot: Snapshot
+    tag: str
+
+
 class Volume(NamedTuple):
     """An EBS volume. ``size`` is in GiB, ``create_time`` as a snapshot's ``start_time``.
 
@@ -122,6 +129,14 @@ def zones(answer: bytes) -> Page[Zone]:
         _check(_NAME, [zone.name], "an availability zone")
         _check(_WORD, [zone.state], "a state")
     return Page(records, "")
+
+
+def tagged_snapshots(answer: bytes, key: str) -> list[TaggedSnapshot]:
+    """Read a DescribeSnapshotsResponse with the tag ``key``. Raises ``UnreadableError``."""
+    root = _root(answer, "DescribeSnapshotsResponse")
+    tag = f"e:tagSet[1]/e:item[e:key='{key}'][1]/e:value[1]"
+    values = [value for (value,) in _rows(root, _SNAPSHOT_ITEMS, (tag,))]
+    return list(map(TaggedSnapshot, _snapshots(root, _SNAPSHOT_ITEMS), values))
 
 
 def created_snapshot(answer: bytes) -> Snapshot:

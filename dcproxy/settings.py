@@ -20,6 +20,7 @@ class Settings:
     request that names none. ``owners`` are the owner ids of a list that names none; empty: every
     snapshot that the caller may use. ``regions`` are those that botocore does not know.
     ``page_size`` is EC2's ``MaxResults``. ``retry_attempts`` is how often EC2 is asked in all.
+    ``create_tag``: each create carries a tag, by which it happens once.
     """
 
     ec2_endpoint_url: str | None = None
@@ -30,6 +31,7 @@ class Settings:
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
     retry_attempts: int = 3
+    create_tag: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,10 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _switch(text: str) -> bool:
+    return {"on": True, "off": False}[text]
+
+
 _SECONDS = _Option(_seconds, "a number of seconds above 0, at most 3600")
 
 _OPTIONS = {
@@ -119,6 +125,7 @@ _OPTIONS = {
     "connect_timeout": _SECONDS,
     "read_timeout": _SECONDS,
     "retry_attempts": _whole_number(1, 10),
+    "create_tag": _Option(_switch, "on or off"),
     "url": _Option(_url, "a URL such as http://127.0.0.1:3002"),
 }
 
@@ -144,7 +151,7 @@ def from_options(options: Mapping[str, str], kind: type[AnySettings]) -> AnySett
             continue
         try:
             values[name] = _OPTIONS[name].parse(text.strip())
-        except ValueError:
+        except (KeyError, ValueError):
             raise setting_error(name, text, _OPTIONS[name].allowed) from None
     for name, field in known.items():
         if field.default is MISSING and name not in values:

@@ -1,5 +1,6 @@
 """A real EC2 stand-in for all tests, and the application in front of it."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import boto3
@@ -53,8 +54,12 @@ def snapshot_id(ec2: BaseClient, volume_id: str) -> str:
     return ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
 
 
-def client_of(settings: Settings, caller: tuple[str, str] | None = CALLER) -> TestApp:
-    app = TestApp(application(settings), extra_environ={"HTTP_HOST": "localhost:3001"})
+def client_of(
+    settings: Settings,
+    caller: tuple[str, str] | None = CALLER,
+    pause: Callable[[float], None] = time.sleep,
+) -> TestApp:
+    app = TestApp(application(settings, pause), extra_environ={"HTTP_HOST": "localhost:3001"})
     if caller:
         app.authorization = ("Basic", caller)
     return app

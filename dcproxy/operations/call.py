@@ -30,7 +30,7 @@ class Call:
     """One Deltacloud request, as its operation sees it.
 
     ``provider`` is the one that the request named; None where the settings decide. ``caller`` is
-    None where the operation needs no credentials.
+    None where the operation needs no credentials. ``pause`` waits for some seconds.
     """
 
     request: Request
@@ -42,6 +42,7 @@ class Call:
     caller: Credentials | None
     ec2: EC2
     settings: Settings
+    pause: Callable[[float], None]
 
     @property
     def region(self) -> str:

@@ -1,7 +1,6 @@
 """Storage snapshots: the four operations of the API page, and the form for people."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from webob import Response
 
@@ -9,6 +8,7 @@ from dcproxy import native, parameters
 from dcproxy.documents import html
 from dcproxy.errors import DeltacloudError
 from dcproxy.native import Snapshot
+from dcproxy.operations import creation
 from dcproxy.operations.call import Call, ask, document, documents, one_or_none, pages
 from dcproxy.operations.ids import SNAPSHOT_ID, VOLUME_ID, check_id
 from dcproxy.routes import allowed_methods
@@ -83,19 +83,18 @@ def _create(call: Call, given: Mapping[str, str]) -> Snapshot:
             else "volume_id is missing: it takes the id of the volume to make a snapshot of.",
             parameter="volume_id",
         )
-    wanted: dict[str, Any] = {"VolumeId": volume_id}
-    if given.get("description"):
-        wanted["Description"] = given["description"]
-    if given.get("name"):
-        name_tag = {"Key": "Name", "Value": given["name"]}
-        wanted["TagSpecifications"] = [{"ResourceType": "snapshot", "Tags": [name_tag]}]
-    return ask(call, native.created_snapshot, "create_snapshot", **wanted)
+    return creation.create(call, volume_id, given.get("name", ""), given.get("description", ""))
 
 
 def destroy(call: Call) -> Response:
     """``DELETE /api/storage_snapshots/:id``."""
     check_id(SNAPSHOT_ID, call.route.id)
-    ask(call, native.deleted, "delete_snapshot", SnapshotId=call.route.id)
+    try:
+        ask(call, native.deleted, "delete_snapshot", SnapshotId=call.route.id)
+    except DeltacloudError as error:
+        # Gone by the first try, whose answer was lost.
+        if not (error.status == 404 and error.after_lost_answer):
+            raise
     return Response(status=204)
 
 

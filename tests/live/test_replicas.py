@@ -26,8 +26,8 @@ defaults
     timeout connect 2s
     timeout client 60s
     timeout server 60s
-    option redispatch
-    retries 3
+    option redispatch 1
+    retries 5
     retry-on conn-failure empty-response response-timeout
 
 frontend deltacloud
@@ -40,7 +40,8 @@ backend replicas
     # A create that may have arrived must not be sent again.
     http-request disable-l7-retry if METH_POST
     option httpchk GET /api
-    default-server check inter 200ms fall 1 rise 1
+    timeout check 5s
+    default-server check inter 500ms fall 2 rise 1
     server one 127.0.0.1:{one}
     server two 127.0.0.1:{two}
 """
