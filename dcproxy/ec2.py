@@ -109,12 +109,9 @@ class EC2:
         try:
             body: bytes = getattr(client, action)(**parameters)["NativeXML"]
         except ClientError as error:
-            refusal = error.response["Error"]
-            failure = errors.from_ec2(
-                refusal.get("Code", ""),
-                refusal.get("Message", ""),
-                error.response["ResponseMetadata"]["HTTPStatusCode"],
-            )
+            refusal = error.response.get("Error", {})
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            failure = errors.from_ec2(refusal.get("Code"), refusal.get("Message"), status)
             failure.after_lost_answer = exchange.lost_answer
             raise failure from error
         except (BotoCoreError, ResponseParserError) as error:
@@ -225,9 +222,11 @@ def _keep_our_actions(class_attributes: dict[str, Any], **_: object) -> None:
 def _keep_native_xml(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
 ) -> None:
-    # botocore's parser would cost forty times as much as lxml's: it gets nothing to parse.
-    if response_dict["status_code"] == 200:
-        customized_response_dict["NativeXML"] = response_dict["body"]
+    # botocore's parser would cost twenty times as much as lxml's: it gets nothing to parse but
+    # refusals, which for botocore are all from 301. Of the others, EC2 documents 200 only.
+    if response_dict["status_code"] < 301:
+        is_documented = response_dict["status_code"] == 200
+        customized_response_dict["NativeXML"] = response_dict["body"] if is_documented else b""
         response_dict["body"] = b"<Answer/>"
 
 
@@ -241,5 +240,5 @@ def _note_lost_answer(
         exchange.lost_answer |= not isinstance(exception, _NOT_SENT)
     else:
         code = parsed_response.get("Error", {}).get("Code")
-        status = parsed_response["ResponseMetadata"]["HTTPStatusCode"]
+        status = parsed_response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         exchange.lost_answer |= status >= 500 and code not in errors.EC2_THROTTLING_CODES

@@ -77,12 +77,14 @@ class DeltacloudError(Exception):
         self.after_lost_answer = False
 
 
-def from_ec2(code: str, message: str, http_status: int) -> DeltacloudError:
+def from_ec2(code: str | None, message: str | None, http_status: int) -> DeltacloudError:
     """Turn EC2's refusal into an error.
 
-    ``code`` and ``message`` are those of EC2's error document, ``http_status`` is the status of
-    EC2's answer: it decides when the code is one that no table here knows.
+    ``code`` and ``message`` are those of EC2's error document, None where it has none;
+    ``http_status`` is the status of EC2's answer: it decides when no table here knows the code.
     """
+    if not code:
+        return DeltacloudError(_by_http(http_status), f"EC2 answered with status {http_status}.")
     is_throttled = code in EC2_THROTTLING_CODES or http_status == 429
     if is_throttled:
         status = 502
@@ -90,10 +92,10 @@ def from_ec2(code: str, message: str, http_status: int) -> DeltacloudError:
         status = EC2_CODE_STATUS.get(code) or _status_by_suffix(code) or _by_http(http_status)
     return DeltacloudError(
         status,
-        f"{code}: {message}",
+        f"{code}: {message or 'EC2 says no more.'}",
         ec2_code=code,
         parameter="volume_id" if code.startswith("InvalidVolume") else "",
-        is_refusal=is_throttled or http_status < 500,
+        is_refusal=is_throttled or 400 <= http_status < 500,
         is_passing=is_throttled,
     )
 

@@ -89,7 +89,8 @@ def ec2_of_the_session() -> Iterator[ProgrammedEC2]:
 
 @pytest.fixture(scope="session")
 def client_of_the_session(ec2_of_the_session: ProgrammedEC2) -> TestApp:
-    return client_of(Settings(ec2_endpoint_url=ec2_of_the_session.url, read_timeout=1))
+    settings = Settings(ec2_endpoint_url=ec2_of_the_session.url, read_timeout=1)
+    return client_of(settings, pause=lambda seconds: None)
 
 
 @pytest.fixture

@@ -146,6 +146,13 @@ def test_answer_that_cannot_be_read_is_502(client_of_programmed, programmed_ec2,
     assert "cannot be read" in message
 
 
+@pytest.mark.parametrize("status", [201, 204, 300])
+def test_success_that_is_not_200_is_502(client_of_programmed, programmed_ec2, status):
+    programmed_ec2.respond = lambda request: Answer(snapshots_page("").body, status)
+    client_of_programmed.get(SHOW, status=502)
+    client_of_programmed.get("/api?force_auth=1", status=502)
+
+
 def test_refusal_that_cannot_be_read_is_502(client_of_programmed, programmed_ec2):
     programmed_ec2.respond = lambda request: Answer(b"<html>go away", 400)
     client_of_programmed.get(SHOW, status=502)
@@ -179,18 +186,16 @@ def test_no_error_gives_away_the_secret(client_of_programmed, programmed_ec2, fo
         assert hidden not in response.text
 
 
-def test_refused_creates_do_not_use_up_the_retries_of_reads(client_of_programmed, programmed_ec2):
-    programmed_ec2.respond = lambda request: refusal("InternalError", 500)
-    for _ in range(120):
+def test_failed_creates_do_not_use_up_the_retries_of_reads(client_of_programmed, programmed_ec2):
+    def respond(request):
+        # 120 creates: as many as would use up botocore's quota.
+        is_create = request.action == "CreateSnapshot"
+        return refusal("InternalError", 500) if is_create else snapshots_page("")
+
+    programmed_ec2.respond = respond
+    for _ in range(40):
         given = {"volume_id": "vol-12345678"}
         client_of_programmed.post("/api/storage_snapshots", given, status=502)
     answers = [refusal("InternalError", 500), snapshots_page(snapshot_item("snap-12345678"))]
     programmed_ec2.respond = lambda request: answers.pop(0)
     client_of_programmed.get(SHOW, status=200)
-
-
-def test_create_that_fails_is_not_sent_again(client_of_programmed, programmed_ec2):
-    programmed_ec2.respond = lambda request: refusal("InternalError", 500)
-    given = {"volume_id": "vol-12345678"}
-    client_of_programmed.post("/api/storage_snapshots", given, status=502)
-    assert [request.action for request in programmed_ec2.requests] == ["CreateSnapshot"]

@@ -2,6 +2,7 @@
 
 from webob import Response
 
+from dcproxy import native
 from dcproxy.errors import DeltacloudError
 from dcproxy.operations.call import Call, ask, document
 
@@ -15,7 +16,7 @@ def show(call: Call) -> Response:
 
 def _check_credentials(call: Call) -> None:
     try:
-        ask(call, bytes, "describe_availability_zones")
+        ask(call, native.zones, "describe_availability_zones")
     except DeltacloudError as error:
         # Who may not list zones has still proved who they are.
         if error.status != 403:
