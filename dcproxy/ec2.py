@@ -5,6 +5,7 @@ signature does. Each request is signed with the keys of the caller whose request
 """
 
 import inspect
+import logging
 import os
 import threading
 from contextvars import ContextVar
@@ -63,6 +64,10 @@ _FAILURES: dict[type[Exception], str] = {
     ResponseParserError: "gave an answer that cannot be read",
 }
 
+
+# What they log at DEBUG holds signatures and the Authorization header, whoever configures logging.
+for _name in ("botocore.auth", "botocore.endpoint"):
+    logging.getLogger(_name).addFilter(lambda record: record.levelno > logging.DEBUG)
 
 # Nothing of the request has reached EC2.
 _NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)

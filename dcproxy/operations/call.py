@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
@@ -117,15 +119,25 @@ def documents(
     texts = write(chain([first.records], (page.records for page in pages)), call.urls)
     if not first.next_token:
         return document(call, "".join(texts))
-    return Response(app_iter=_stream(texts), headerlist=list(call.format.headers.items()))
+    return Response(app_iter=_stream(call, texts), headerlist=list(call.format.headers.items()))
 
 
-def _stream(texts: Iterator[str]) -> Iterator[bytes]:
+def _stream(call: Call, texts: Iterator[str]) -> Iterator[bytes]:
     try:
         for text in texts:
             yield text.encode()
     except DeltacloudError as error:
         log.error("a list broke off: %s", error.message)
+        _reset_http_1_0(call.request)
         # Not a well-formed end: the client must see that the list is cut. Servers take this
         # error for a client that went away, and close without a last chunk or a traceback.
         raise ConnectionResetError(errno.ECONNRESET, "the list broke off") from error
+
+
+def _reset_http_1_0(request: Request) -> None:
+    # HTTP/1.0 has no last chunk to leave out: an end of the connection is the end of the body,
+    # unless it is a reset.
+    connection = request.environ.get("gunicorn.socket")
+    if request.http_version == "HTTP/1.0" and connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()

@@ -260,6 +260,22 @@ def busy_threads(server):
     return len(listing.stdout.splitlines())
 
 
+@pytest.mark.parametrize("format", ["xml", "json", "html"])
+@pytest.mark.parametrize("fault", [refusal("AuthFailure", 401), Answer(b"<cut"), None])
+def test_list_that_fails_in_its_middle_is_reset_for_http_1_0(server, programmed_ec2, format, fault):
+    programmed_ec2.respond = lambda request: (
+        fault
+        if fault and "NextToken" in request.parameters
+        else snapshots_page(snapshot_item("snap-11111111"), "more")
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        request = f"GET /api/storage_snapshots?format={format} HTTP/1.0\r\n{HEAD}\r\n"
+        connection.sendall(request.encode())
+        with connection.makefile("rb") as answer, pytest.raises(ConnectionResetError):
+            answer.read()
+    assert "Traceback" not in server.log.read_text()
+
+
 BAD = [
     ("GET /api/storage_snapshots/%3Cscript%3E HTTP/1.1", "", "", "404"),
     ("GET /api/storage_snapshots/..%2f HTTP/1.1", "", "", "404"),
