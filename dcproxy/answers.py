@@ -27,6 +27,7 @@ HEADERS = {
 
 # What is known of a request so far, in its environ.
 PROVIDER = "dcproxy.provider"
+OPERATION = "dcproxy.operation"
 ID = "dcproxy.id"
 URLS = "dcproxy.urls"
 

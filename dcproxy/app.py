@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from webob import Request
 
-from dcproxy import deltacloud, settings
-from dcproxy.answers import address, complete, error_document
+from dcproxy import deltacloud, metrics, settings
+from dcproxy.answers import OPERATION, address, complete, error_document
 from dcproxy.dispatch import respond
 from dcproxy.ec2 import EC2
 from dcproxy.errors import DeltacloudError
@@ -74,8 +74,12 @@ def application(
     region of EC2.
     """
     ec2 = EC2(settings)
+    beside = _beside(settings)
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ.get("PATH_INFO") in beside:
+            return beside[environ["PATH_INFO"]](environ, start_response)
+        started = time.perf_counter()
         request = Request(environ)
         try:
             response = respond(request, ec2, settings, pause)
@@ -85,6 +89,24 @@ def application(
             log.exception("%s %s failed", request.method, address(environ))
             fault = DeltacloudError(500, "This is a fault of the server. It has been logged.")
             response = error_document(request, fault)
+        operation = environ.get(OPERATION, "none")
+        metrics.REQUESTS.labels(operation, response.status_code).inc()
+        metrics.DURATION.labels(operation).observe(time.perf_counter() - started)
         return complete(response, environ)(environ, start_response)
 
     return answer
+
+
+def _beside(settings: Settings) -> "dict[str, WSGIApplication]":
+    """Make what answers at the addresses for those who watch, none of them Deltacloud's."""
+    applications: dict[str, WSGIApplication] = {}
+    if settings.health:
+        applications[settings.health] = _is_healthy
+    if settings.metrics:
+        applications[settings.metrics] = metrics.exposition()
+    return applications
+
+
+def _is_healthy(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
+    return [b"ok\n"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from webob import Request, Response
 
 from dcproxy import credentials, deltacloud, parameters, routes
-from dcproxy.answers import ID, PROVIDER, URLS, host
+from dcproxy.answers import ID, OPERATION, PROVIDER, URLS, host
 from dcproxy.documents import choice
 from dcproxy.ec2 import EC2
 from dcproxy.errors import DeltacloudError
@@ -28,6 +28,7 @@ def respond(
     query = parameters.query(request)
     format = choice.choose(query.get("format"), request.headers.get("Accept"))
     route, urls = routes.match(request.method, path, _application_url(request), matrix)
+    request.environ[OPERATION] = route.operation
     request.environ[ID] = route.id
     request.environ[URLS] = urls
     _check_origin(request)

@@ -37,7 +37,7 @@ from botocore.exceptions import (
 from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
 
-from dcproxy import errors
+from dcproxy import errors, metrics
 from dcproxy.credentials import Credentials
 from dcproxy.settings import Settings, setting_error
 
@@ -47,9 +47,10 @@ _MAX_POOL_CONNECTIONS = 256
 
 @dataclass(slots=True)
 class _Exchange:
-    """One call of EC2, with all its tries: whose it is, and whether an answer was lost."""
+    """One call of EC2: whose it is, how often it was tried, and whether an answer was lost."""
 
     credentials: Credentials
+    tries: int = 0
     lost_answer: bool = False
 
 
@@ -111,13 +112,18 @@ class EC2:
         client = self._client(region, attempts)
         exchange = _Exchange(credentials)
         token = _exchange.set(exchange)
+        result = "failed"
         try:
             body: bytes = getattr(client, action)(**parameters)["NativeXML"]
+            result = "ok"
         except ClientError as error:
             refusal = error.response.get("Error", {})
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             failure = errors.from_ec2(refusal.get("Code"), refusal.get("Message"), status)
             failure.after_lost_answer = exchange.lost_answer
+            result = (
+                "throttled" if failure.is_passing else "refused" if failure.is_refusal else "failed"
+            )
             raise failure from error
         except (BotoCoreError, ResponseParserError) as error:
             what = _FAILURES.get(type(error), "could not be asked")
@@ -127,6 +133,8 @@ class EC2:
             ) from error
         finally:
             _exchange.reset(token)
+            metrics.EC2_REQUESTS.labels(action, result).inc()
+            metrics.EC2_RETRIES.inc(max(exchange.tries - 1, 0))
         return body
 
     def _client(self, region: str, attempts: int) -> BaseClient:
@@ -152,7 +160,7 @@ class EC2:
             config=config,
         )
         client.meta.events.register("before-parse.ec2", _keep_native_xml)
-        client.meta.events.register("response-received.ec2", _note_lost_answer)
+        client.meta.events.register("response-received.ec2", _note_try)
         return client
 
 
@@ -235,12 +243,13 @@ def _keep_native_xml(
         response_dict["body"] = b"<Answer/>"
 
 
-def _note_lost_answer(
+def _note_try(
     parsed_response: dict[str, Any] | None, exception: Exception | None, **_: object
 ) -> None:
     exchange = _exchange.get()
     if exchange is None:
         return
+    exchange.tries += 1
     if parsed_response is None:
         exchange.lost_answer |= not isinstance(exception, _NOT_SENT)
     else:

@@ -20,7 +20,8 @@ class Settings:
     request that names none. ``owners`` are the owner ids of a list that names none; empty: every
     snapshot that the caller may use. ``regions`` are those that botocore does not know.
     ``page_size`` is EC2's ``MaxResults``. ``retry_attempts`` is how often EC2 is asked in all.
-    ``create_tag``: each create carries a tag, by which it happens once.
+    ``create_tag``: each create carries a tag, by which it happens once. ``health`` and ``metrics``
+    are addresses for those who watch, None where there is none.
     """
 
     ec2_endpoint_url: str | None = None
@@ -32,6 +33,8 @@ class Settings:
     read_timeout: float = 60.0
     retry_attempts: int = 3
     create_tag: bool = True
+    health: str | None = "/healthz"
+    metrics: str | None = "/metrics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,14 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _path(text: str) -> str | None:
+    if text == "off":
+        return None
+    if not re.fullmatch(r"/[\w./-]*", text, re.ASCII) or text.startswith("/api"):
+        raise ValueError
+    return text
+
+
 def _switch(text: str) -> bool:
     return {"on": True, "off": False}[text]
 
@@ -126,6 +137,8 @@ _OPTIONS = {
     "read_timeout": _SECONDS,
     "retry_attempts": _whole_number(1, 10),
     "create_tag": _Option(_switch, "on or off"),
+    "health": _Option(_path, "off, or a path such as /healthz"),
+    "metrics": _Option(_path, "off, or a path such as /metrics"),
     "url": _Option(_url, "a URL such as http://127.0.0.1:3002"),
 }
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from webob import Request, Response
 
-from dcproxy import credentials, native
+from dcproxy import credentials, metrics, native
 from dcproxy.credentials import Credentials
 from dcproxy.documents.choice import Format
 from dcproxy.ec2 import EC2
@@ -128,6 +128,7 @@ def _stream(call: Call, texts: Iterator[str]) -> Iterator[bytes]:
             yield text.encode()
     except DeltacloudError as error:
         log.error("a list broke off: %s", error.message)
+        metrics.LISTS_BROKEN.inc()
         _reset_http_1_0(call.request)
         # Not a well-formed end: the client must see that the list is cut. Servers take this
         # error for a client that went away, and close without a last chunk or a traceback.
