@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 
 import pytest
 from lxml import etree
@@ -106,15 +107,23 @@ def test_replicas_add_up_and_give_out_the_public_name(replicas):
 
 
 def test_replica_that_dies_loses_no_read(replicas):
-    front, (one, _), _ = replicas
+    front, (one, _), (first, _) = replicas
+    died = Event()
+
+    def answer_too_late(request):
+        died.wait(30)
+        return snapshots_page("")
+
+    first.respond = answer_too_late
     with ThreadPoolExecutor(8) as pool:
-        reads = [pool.submit(read, front) for _ in range(100)]
-        reads[20].result()
+        reads = [pool.submit(read, front) for _ in range(8)]
+        wait_until(lambda: first.requests, "the replica to be at work")
         workers = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(one.process.pid)], capture_output=True, text=True
         )
         one.process.kill()
         subprocess.run(["kill", "-KILL", *workers.stdout.split()], check=True)
+        died.set()
         reads += [pool.submit(read, front) for _ in range(100)]
         seen = {future.result() for future in reads}
     assert seen == {(200, f"http://deltacloud.example.org{SHOW}")}
