@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from webob import Request
 
@@ -89,10 +89,14 @@ def application(
             log.exception("%s %s failed", request.method, address(environ))
             fault = DeltacloudError(500, "This is a fault of the server. It has been logged.")
             response = error_document(request, fault)
-        operation = environ.get(OPERATION, "none")
-        metrics.REQUESTS.labels(operation, response.status_code).inc()
-        metrics.DURATION.labels(operation).observe(time.perf_counter() - started)
-        return complete(response, environ)(environ, start_response)
+
+        def counted(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            operation = environ.get(OPERATION, "none")
+            metrics.REQUESTS.labels(operation, status[:3]).inc()
+            metrics.DURATION.labels(operation).observe(time.perf_counter() - started)
+            return start_response(status, headers, *more)
+
+        return complete(response, environ)(environ, counted)
 
     return answer
 

@@ -8,6 +8,7 @@ import inspect
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,6 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.loaders import Loader
-from botocore.parsers import ResponseParserError
 
 from dcproxy import errors, metrics
 from dcproxy.credentials import Credentials
@@ -62,7 +62,6 @@ _FAILURES: dict[type[Exception], str] = {
     EndpointConnectionError: "cannot be reached",
     ConnectionClosedError: "broke the connection",
     SSLError: "has a TLS certificate that does not verify",
-    ResponseParserError: "gave an answer that cannot be read",
 }
 
 
@@ -117,16 +116,19 @@ class EC2:
             body: bytes = getattr(client, action)(**parameters)["NativeXML"]
             result = "ok"
         except ClientError as error:
-            refusal = error.response.get("Error", {})
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            failure = errors.from_ec2(refusal.get("Code"), refusal.get("Message"), status)
+            failure = errors.from_ec2(*_refusal(error.response))
             failure.after_lost_answer = exchange.lost_answer
             result = (
                 "throttled" if failure.is_passing else "refused" if failure.is_refusal else "failed"
             )
             raise failure from error
-        except (BotoCoreError, ResponseParserError) as error:
-            what = _FAILURES.get(type(error), "could not be asked")
+        except Exception as error:
+            # botocore's reader of refusals raises many kinds of errors for what it cannot read.
+            of_botocore = isinstance(error, BotoCoreError)
+            otherwise = (
+                "could not be asked" if of_botocore else "gave an answer that cannot be read"
+            )
+            what = _FAILURES.get(type(error), otherwise)
             was_not_sent = isinstance(error, _NOT_SENT)
             raise errors.DeltacloudError(
                 502, f"EC2 in {region} {what}.", is_refusal=was_not_sent, is_passing=was_not_sent
@@ -253,6 +255,19 @@ def _note_try(
     if parsed_response is None:
         exchange.lost_answer |= not isinstance(exception, _NOT_SENT)
     else:
-        code = parsed_response.get("Error", {}).get("Code")
-        status = parsed_response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, _message, status = _refusal(parsed_response)
         exchange.lost_answer |= status >= 500 and code not in errors.EC2_THROTTLING_CODES
+
+
+def _refusal(parsed_response: Mapping[str, Any]) -> tuple[str | None, str | None, int]:
+    """Read code, message and HTTP status of what botocore has read, whatever EC2 has sent."""
+    error, metadata = parsed_response.get("Error"), parsed_response.get("ResponseMetadata")
+    code, message = (
+        (error.get("Code"), error.get("Message")) if isinstance(error, dict) else (None, None)
+    )
+    status = metadata.get("HTTPStatusCode", 0) if isinstance(metadata, dict) else 0
+    return (
+        code if isinstance(code, str) else None,
+        message if isinstance(message, str) else None,
+        status,
+    )

@@ -83,8 +83,9 @@ def from_ec2(code: str | None, message: str | None, http_status: int) -> Deltacl
     ``code`` and ``message`` are those of EC2's error document, None where it has none;
     ``http_status`` is the status of EC2's answer: it decides when no table here knows the code.
     """
-    if not code:
+    if not code and http_status != 429:
         return DeltacloudError(_by_http(http_status), f"EC2 answered with status {http_status}.")
+    code = code or "Throttling"
     is_throttled = code in EC2_THROTTLING_CODES or http_status == 429
     if is_throttled:
         status = 502

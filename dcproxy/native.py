@@ -29,10 +29,10 @@ class Snapshot(NamedTuple):
 
 
 class TaggedSnapshot(NamedTuple):
-    """A snapshot and the value of one of its tags."""
+    """A snapshot and the values of some of its tags."""
 
     snapshot: Snapshot
-    tag: str
+    tags: tuple[str, ...]
 
 
 class Volume(NamedTuple):
@@ -131,12 +131,13 @@ def zones(answer: bytes) -> Page[Zone]:
     return Page(records, "")
 
 
-def tagged_snapshots(answer: bytes, key: str) -> list[TaggedSnapshot]:
-    """Read a DescribeSnapshotsResponse with the tag ``key``. Raises ``UnreadableError``."""
+def tagged_snapshots(answer: bytes, keys: tuple[str, ...]) -> Page[TaggedSnapshot]:
+    """Read a DescribeSnapshotsResponse with the tags ``keys``. Raises ``UnreadableError``."""
     root = _root(answer, "DescribeSnapshotsResponse")
-    tag = f"e:tagSet[1]/e:item[e:key='{key}'][1]/e:value[1]"
-    values = [value for (value,) in _rows(root, _SNAPSHOT_ITEMS, (tag,))]
-    return list(map(TaggedSnapshot, _snapshots(root, _SNAPSHOT_ITEMS), values))
+    fields = tuple(f"e:tagSet[1]/e:item[e:key='{key}'][1]/e:value[1]" for key in keys)
+    tags = _rows(root, _SNAPSHOT_ITEMS, fields)
+    records = list(map(TaggedSnapshot, _snapshots(root, _SNAPSHOT_ITEMS), tags))
+    return Page(records, root.findtext("{*}nextToken", ""))
 
 
 def created_snapshot(answer: bytes) -> Snapshot:

@@ -12,13 +12,18 @@ LOST = Answer(b"", 200, (("Content-Length", "0"),))  # done, and the answer says
 class Model:
     """``faults`` are answered instead of the truth, one a CreateSnapshot.
 
-    A fault is an answer, and whether the snapshot is made all the same. ``lag`` is how many looks
-    miss a new snapshot.
+    A fault is an answer, and whether the snapshot is made all the same. ``lags`` are how many looks
+    miss each new snapshot, ``lag`` how many miss the rest. ``look_faults`` are answered to looks,
+    ``blind_looks`` see nothing.
     """
 
-    def __init__(self, faults=(), lag=0):
+    def __init__(self, faults=(), lag=0, lags=()):
         self.faults = list(faults)
         self.lag = lag
+        self.lags = list(lags)
+        self.look_faults = []
+        self.blind_looks = 0
+        self.has_empty_first_page = False
         self.snapshots = {}
         self.actions = []
         self.lock = Lock()
@@ -56,12 +61,23 @@ class Model:
             f"2026-01-01T00:00:{number:02}.000Z",
             description=parameters.get("Description", ""),
         ).replace("</item>", f"<tagSet>{tag_items}</tagSet></item>")
-        self.snapshots[id] = {"item": item, "tags": tags, "hidden": self.lag}
+        self.snapshots[id] = {
+            "item": item,
+            "tags": tags,
+            "hidden": self.lags.pop(0) if self.lags else self.lag,
+        }
         return item
 
     def DescribeSnapshots(self, parameters):  # noqa: N802
         if "SnapshotId.1" in parameters:
             found = [s for id, s in self.snapshots.items() if id == parameters["SnapshotId.1"]]
+        elif self.look_faults:
+            return self.look_faults.pop(0)
+        elif self.blind_looks:
+            self.blind_looks -= 1
+            found = []
+        elif self.has_empty_first_page and "NextToken" not in parameters:
+            return snapshots_page("", "more")
         else:
             key = parameters["Filter.1.Name"].removeprefix("tag:")
             pattern = re.escape(parameters["Filter.1.Value.1"]).replace(r"\*", ".*")

@@ -246,6 +246,85 @@ def test_lost_answer_with_a_key_is_found(world):
     assert len(ec2.snapshots) == 1
 
 
+def test_create_is_not_sent_again_when_nobody_may_look(world):
+    ec2 = world.model((LOST, MADE), (LOST, MADE))
+    ec2.look_faults = [DENIED] * 99
+    message = world.create(status=502).lxml.findtext("message")
+    assert "not known" in message
+    assert ec2.actions.count("CreateSnapshot") == 1
+
+
+def test_of_two_lost_ones_the_oldest_stays(world):
+    ec2 = world.model((LOST, MADE), (LOST, MADE), lags=[3, 0])
+    assert id_of(world.create()) == "snap-00000001"
+    assert list(ec2.snapshots) == ["snap-00000001"]
+
+
+def test_lost_one_that_shows_late_is_waited_for(world):
+    ec2 = world.model((LOST, MADE), lags=[4, 0])
+    assert id_of(world.create()) == "snap-00000001"
+    assert list(ec2.snapshots) == ["snap-00000001"]
+
+
+def test_look_reads_every_page(world):
+    ec2 = world.model((LOST, MADE))
+    ec2.has_empty_first_page = True
+    assert id_of(world.create()) == "snap-00000001"
+    assert ec2.actions.count("CreateSnapshot") == 1
+    key = {"Idempotency-Key": '"k"'}
+    assert id_of(world.create(headers=key)) == id_of(world.create(headers=key))
+
+
+def test_lost_one_beside_anothers_with_the_same_key_is_deleted(world):
+    key = {"Idempotency-Key": '"k"'}
+    ec2 = world.model((None, MADE), (LOST, MADE))
+    first = id_of(world.create(headers=key))
+    # The second one has looked before the first one was there to see.
+    ec2.blind_looks = 1
+    assert id_of(world.create(headers=key)) == first
+    assert ec2.actions.count("CreateSnapshot") == 2
+    assert list(ec2.snapshots) == [first]
+
+
+def test_server_error_named_unauthorized_is_no_refusal(world):
+    ec2 = world.model((refusal("UnauthorizedOperation", 500), MADE))
+    id = id_of(world.create())
+    assert list(ec2.snapshots) == [id]
+
+
+def test_refusal_after_a_lost_answer_looks_once_more(world):
+    ec2 = world.model((LOST, MADE), (refusal("SnapshotLimitExceeded"), NOT_MADE), lags=[3])
+    assert id_of(world.create()) == "snap-00000001"
+    assert len(ec2.snapshots) == 1
+
+
+def test_unknown_does_not_ask_to_come_back(world):
+    world.model(*[(LOST, NOT_MADE)] * 9)
+    assert "Retry-After" not in world.create(status=502).headers
+    world.model(*[(LOST, NOT_MADE)] * 9)
+    keyed = world.create(status=502, headers={"Idempotency-Key": '"k"'})
+    assert keyed.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<Response><Errors>text</Errors></Response>",
+        b"<Errors/>",
+        b"<Response><Error>text</Error></Response>",
+        b"<Errors><Error>t</Error></Errors>",
+        b"<Response><Errors><Error><Code>a</Code><Code>b</Code></Error></Errors></Response>",
+        b"<Response><Errors><Error><Code><x/></Code></Error></Errors></Response>",
+        b"<Response><ResponseMetadata>x</ResponseMetadata></Response>",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 500])
+def test_refusal_that_cannot_be_read_loses_no_snapshot(world, body, status):
+    ec2 = world.model((Answer(body, status), MADE))
+    assert id_of(world.create()) in ec2.snapshots
+    assert len(ec2.snapshots) == 1
+
+
 def test_key_of_a_caller_who_may_not_tag_is_told(world):
     world.model((DENIED, NOT_MADE))
     response = world.create(status=403, headers={"Idempotency-Key": '"k"'})

@@ -199,3 +199,8 @@ def test_failed_creates_do_not_use_up_the_retries_of_reads(client_of_programmed,
     answers = [refusal("InternalError", 500), snapshots_page(snapshot_item("snap-12345678"))]
     programmed_ec2.respond = lambda request: answers.pop(0)
     client_of_programmed.get(SHOW, status=200)
+
+
+def test_429_without_a_code_is_throttling(client_of_programmed, programmed_ec2):
+    programmed_ec2.respond = lambda request: Answer(b"<html>slow down</html>", 429)
+    assert client_of_programmed.get(SHOW, status=502).headers["Retry-After"]

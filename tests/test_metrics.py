@@ -78,3 +78,9 @@ def test_addresses_can_be_moved_or_turned_off(programmed_ec2):
     client.get("/up", status=200)
     client.get("/healthz", status=404)
     client.get("/metrics", status=404)
+
+
+def test_answer_without_a_body_is_counted_as_what_it_was(client_of_programmed, grown):
+    tag = client_of_programmed.get("/api").headers["ETag"]
+    client_of_programmed.get("/api", headers={"If-None-Match": tag}, status=304)
+    assert grown("dcproxy_requests_total", "304", "entry_point.show") == 1

@@ -57,14 +57,18 @@ def ask(call: Call, read: Callable[[bytes], Answer], action: str, **parameters: 
 
     ``action`` is boto3's name of it, with EC2's parameters. Raises ``DeltacloudError``.
     """
-    caller = call.caller or credentials.from_request(call.request)
-    answer = call.ec2.call(call.region, caller, action, **parameters)
+    answer = call.ec2.call(call.region, caller_of(call), action, **parameters)
     try:
         return read(answer)
     except native.UnreadableError as error:
         raise DeltacloudError(
             502, f"EC2 in {call.region} gave an answer that cannot be read: {error}."
         ) from error
+
+
+def caller_of(call: Call) -> Credentials:
+    """Give the caller's credentials. Raises a 401 ``DeltacloudError`` when there are none."""
+    return call.caller or credentials.from_request(call.request)
 
 
 def pages(

@@ -11,31 +11,50 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
-from dcproxy import credentials, native
+from dcproxy import metrics, native
 from dcproxy.errors import DeltacloudError
 from dcproxy.native import Snapshot, TaggedSnapshot
-from dcproxy.operations.call import Call, ask, log
+from dcproxy.operations.call import Call, ask, caller_of, log, pages
 
 CREATE_TAG = "dcproxy:create"
+REQUEST_TAG = "dcproxy:request"
+"""Tells the snapshots that one request made from those of others with the same key."""
 
 LOOK_PAUSES = (0.5, 1.0, 2.0)
-"""Seconds before each look for a snapshot whose answer was lost: EC2's reads lag."""
+"""Seconds before each look for what a create has made: EC2's reads lag."""
+
+SETTLE_PAUSES = (1.0,)
+"""The same for what others made meanwhile with the same Idempotency-Key."""
 
 _MAX_BACKOFF = 8.0
+
+Found = dict[str, TaggedSnapshot]
+"""Snapshots of a token, by their ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a create is known by: ``name`` to look for, ``value`` of its tag.
+    """What a create is known by: ``name`` to look for, ``value`` of its tag, and its request.
 
     ``is_keyed``: it comes from an Idempotency-Key, so that others may use it too.
     """
 
     name: str
     value: str
+    request: str
     is_keyed: bool
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of a snapshot that is made with this token."""
+        return {CREATE_TAG: self.value, REQUEST_TAG: self.request}
+
+    def has_made(self, tagged: TaggedSnapshot) -> bool:
+        """Tell whether it was this request that made a snapshot."""
+        return tagged.tags[1] == self.request
 
 
 def create(call: Call, volume_id: str, name: str, description: str) -> Snapshot:
@@ -64,14 +83,12 @@ def _token(call: Call, parameters: Sequence[str]) -> Token | None:
                 400, "Idempotency-Key is not possible here: the option create_tag is off."
             )
         return None
+    request = secrets.token_hex(16)
     if key is None:
-        name = secrets.token_hex(16)
-        return Token(name, name, is_keyed=False)
-    caller = call.caller or credentials.from_request(call.request)
-    name = _digest(caller.access_key_id, call.region, _idempotency_key(key))
+        return Token(request, request, request, is_keyed=False)
+    name = _digest(caller_of(call).access_key_id, call.region, _idempotency_key(key))
     # The parameters are part of the value, so that the tag remembers them too.
-    value = f"{name}-{_digest(*parameters)}"
-    return Token(f"{name}-*", value, is_keyed=True)
+    return Token(f"{name}-*", f"{name}-{_digest(*parameters)}", request, is_keyed=True)
 
 
 def _digest(*texts: str) -> str:
@@ -94,24 +111,30 @@ def _idempotency_key(header: str) -> str:
 def _create_tagged(
     call: Call, wanted: Mapping[str, Any], tags: Mapping[str, str], token: Token
 ) -> Snapshot:
-    lost = False
-    attempt = 0
-    while True:
+    found: Found = {}
+    attempt = lost = 0
+    while not found:
         attempt += 1
         try:
-            snapshot = _send(call, wanted, {**tags, CREATE_TAG: token.value})
-            return _settle(call, token, snapshot) if lost or token.is_keyed else snapshot
+            made = _send(call, wanted, {**tags, **token.tags})
         except DeltacloudError as error:
-            if error.ec2_code == "UnauthorizedOperation" and not lost:
+            if error.is_refusal and error.ec2_code == "UnauthorizedOperation" and not lost:
                 return _create_without_tags(call, wanted, tags, token, error)
-            if not error.is_refusal:
-                lost = True
-                if found := _look_until_found(call, token):
-                    return _oldest(found, token)
-            may_repeat = error.is_passing or not error.is_refusal
-            if not may_repeat or attempt >= call.settings.retry_attempts:
-                raise _unknown(error, token) if lost else error from error
-            call.pause(random.uniform(0, min(2.0**attempt, _MAX_BACKOFF)))  # noqa: S311
+            lost += not error.is_refusal
+            has_looked = not lost or _gather(call, token, found, LOOK_PAUSES, of_ours=lost)
+            may_repeat = has_looked and (error.is_passing or not error.is_refusal)
+            if not found:
+                if not may_repeat or attempt >= call.settings.retry_attempts:
+                    raise _unknown(error, token) if lost else error from error
+                call.pause(random.uniform(0, min(2.0**attempt, _MAX_BACKOFF)))  # noqa: S311
+                metrics.EC2_RETRIES.inc()
+        else:
+            found[made.id] = TaggedSnapshot(made, (token.value, token.request))
+            if lost:
+                _gather(call, token, found, LOOK_PAUSES, of_ours=lost + 1)
+            elif token.is_keyed:
+                _gather(call, token, found, SETTLE_PAUSES, of_ours=2)
+    return _leave_the_oldest(call, token, found)
 
 
 def _create_without_tags(
@@ -149,37 +172,56 @@ def _send_once(call: Call, wanted: Mapping[str, Any], tags: Mapping[str, str]) -
 
 def _unknown(error: DeltacloudError, token: Token | None) -> DeltacloudError:
     look = f": look for the tag {CREATE_TAG}={token.value}" if token else ""
-    return DeltacloudError(
+    unknown = DeltacloudError(
         502,
         f"{error.message} It is not known whether EC2 has made a snapshot{look}.",
         ec2_code=error.ec2_code,
     )
+    if not (token and token.is_keyed):
+        # Whoever just comes back would make a second one.
+        del unknown.headers["Retry-After"]
+    return unknown
 
 
-def _look_until_found(call: Call, token: Token) -> list[TaggedSnapshot]:
-    for pause in LOOK_PAUSES:
+def _gather(
+    call: Call, token: Token, found: Found, pauses: Sequence[float], *, of_ours: int
+) -> bool:
+    """Look for what there is by a token, and add it to ``found``.
+
+    Looks until it shows as many of this request as there may be. Gives whether EC2 let it look.
+    """
+    has_looked = False
+    for pause in pauses:
         call.pause(pause)
         try:
-            if found := _look(call, token):
-                return found
+            found |= {tagged.snapshot.id: tagged for tagged in _look(call, token)}
         except DeltacloudError as error:
             log.warning("cannot look for what a create has made: %s", error.message)
-    return []
+        else:
+            has_looked = True
+        if sum(map(token.has_made, found.values())) >= of_ours:
+            break
+    return has_looked
 
 
-def _settle(call: Call, token: Token, made: Snapshot) -> Snapshot:
-    """Leave one of all that a token has made: the oldest.
+def _look(call: Call, token: Token) -> list[TaggedSnapshot]:
+    """Find what there is by a token, the oldest first."""
+    found = pages(
+        call,
+        lambda answer: native.tagged_snapshots(answer, (CREATE_TAG, REQUEST_TAG)),
+        "describe_snapshots",
+        OwnerIds=["self"],
+        Filters=[{"Name": f"tag:{CREATE_TAG}", "Values": [token.name]}],
+    )
+    return sorted(chain.from_iterable(page.records for page in found), key=_age)
 
-    This request deletes what it has made itself, and only that: all of it where the token is its
-    own, the one it knows of where others use the token too.
-    """
-    known = {made.id: TaggedSnapshot(made, token.value)}
-    known |= {tagged.snapshot.id: tagged for tagged in _look_until_found(call, token)}
-    found = sorted(known.values(), key=_age)
-    for tagged in found[1:]:
-        if tagged.snapshot.id == made.id or not token.is_keyed:
-            _delete(call, tagged.snapshot.id)
-    return _oldest(found, token)
+
+def _leave_the_oldest(call: Call, token: Token, found: Found) -> Snapshot:
+    """Delete all that this request has made but the oldest of all, and give that one."""
+    oldest_first = sorted(found.values(), key=_age)
+    for tagged in filter(token.has_made, oldest_first[1:]):
+        _delete(call, tagged.snapshot.id)
+    return _oldest(oldest_first, token)
 
 
 def _delete(call: Call, id: str) -> None:
@@ -190,26 +232,13 @@ def _delete(call: Call, id: str) -> None:
             log.error("%s is one too many and could not be deleted: %s", id, error.message)
 
 
-def _oldest(found: Sequence[TaggedSnapshot], token: Token) -> Snapshot:
-    if found[0].tag != token.value:
+def _oldest(oldest_first: Sequence[TaggedSnapshot], token: Token) -> Snapshot:
+    if oldest_first[0].tags[0] != token.value:
         raise DeltacloudError(
             422, "This Idempotency-Key was used with other parameters: take a new one."
         )
-    return found[0].snapshot
+    return oldest_first[0].snapshot
 
 
 def _age(tagged: TaggedSnapshot) -> tuple[str, str]:
     return tagged.snapshot.start_time, tagged.snapshot.id
-
-
-def _look(call: Call, token: Token) -> list[TaggedSnapshot]:
-    """Find what there is by a token, the oldest first."""
-    by_token = [{"Name": f"tag:{CREATE_TAG}", "Values": [token.name]}]
-    found = ask(
-        call,
-        lambda answer: native.tagged_snapshots(answer, CREATE_TAG),
-        "describe_snapshots",
-        OwnerIds=["self"],
-        Filters=by_token,
-    )
-    return sorted(found, key=_age)
