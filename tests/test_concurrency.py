@@ -8,14 +8,16 @@ from webtest import TestApp
 
 from dcproxy.app import application
 from dcproxy.settings import Settings
-from tests.programmed_ec2 import snapshot_item, snapshots_page
+from tests.programmed_ec2 import refusal, snapshot_item, snapshots_page
 
-CALLERS = 16
-ROUNDS = 10
+CALLERS = 32
+ROUNDS = 6
 
 
 def echo(request):
     """Two pages of a snapshot that is named after the key that signed the request."""
+    if "SnapshotId.1" in request.parameters:
+        return refusal("InvalidSnapshot.NotFound", message=request.access_key_id)
     items = snapshot_item("snap-12345678", name=request.access_key_id)
     return snapshots_page(items, "" if "NextToken" in request.parameters else "more")
 
@@ -27,9 +29,13 @@ def test_callers_do_not_mix(programmed_ec2):
     def names_of(number):
         client = TestApp(app)
         client.authorization = ("Basic", (f"KEY{number}", "secret"))
-        addresses = ["/api/storage_snapshots?format=json"] * ROUNDS
-        lists = [client.get(address).json["storage_snapshots"] for address in addresses]
-        return {snapshot["name"] for snapshots in lists for snapshot in snapshots}
+        names = set()
+        for _ in range(ROUNDS):
+            error = client.get("/api/storage_snapshots/snap-00000000?format=json", status=404)
+            names.add(error.json["message"].removeprefix("InvalidSnapshot.NotFound: "))
+            snapshots = client.get("/api/storage_snapshots?format=json").json["storage_snapshots"]
+            names |= {snapshot["name"] for snapshot in snapshots}
+        return names
 
     with ThreadPoolExecutor(CALLERS) as pool:
         seen = list(pool.map(names_of, range(CALLERS)))

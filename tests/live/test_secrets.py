@@ -46,10 +46,12 @@ def test_nothing_gives_away_a_secret(ec2_of_the_session, programmed_ec2, tmp_pat
     with gunicorn(tmp_path, ec2_of_the_session.url, *THREADS, replace=replaced) as server:
         seen = ""
         for method, address in (
+            ("GET", "/metrics"),
             ("GET", "/api?force_auth=1"),
             ("GET", "/api/storage_snapshots"),
             ("GET", "/api/storage_snapshots/snap-12345678?format=json"),
             ("DELETE", "/api/storage_snapshots/snap-12345678?format=html"),
+            ("GET", "/metrics"),
         ):
             response, body = server.get(address, {"Authorization": AUTHORIZATION}, method=method)
             seen += f"{response.headers}{body.decode()}"
