@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from webob import Request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from dcproxy import deltacloud, metrics, settings
 from dcproxy.answers import OPERATION, address, complete, error_document
@@ -98,7 +99,12 @@ def application(
 
         return complete(response, environ)(environ, counted)
 
-    return answer
+    proxies = settings.trusted_proxies
+    if not proxies:
+        return answer
+    return ProxyFix(
+        answer, x_for=proxies, x_proto=proxies, x_host=proxies, x_port=proxies, x_prefix=proxies
+    )
 
 
 def _beside(settings: Settings) -> "dict[str, WSGIApplication]":

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from webob import Request, Response
+from werkzeug.sansio.utils import host_is_trusted
 
 from dcproxy import credentials, deltacloud, parameters, routes
 from dcproxy.answers import ID, OPERATION, PROVIDER, URLS, host
@@ -27,7 +28,8 @@ def respond(
         return _options(path)
     query = parameters.query(request)
     format = choice.choose(query.get("format"), request.headers.get("Accept"))
-    route, urls = routes.match(request.method, path, _application_url(request), matrix)
+    application_url = _application_url(request, settings.trusted_hosts)
+    route, urls = routes.match(request.method, path, application_url, matrix)
     request.environ[OPERATION] = route.operation
     request.environ[ID] = route.id
     request.environ[URLS] = urls
@@ -67,9 +69,12 @@ def _options(path: str) -> Response:
     return Response(headerlist=[("Allow", ", ".join(methods)), ("Content-Length", "0")])
 
 
-def _application_url(request: Request) -> str:
-    if not host(request):
+def _application_url(request: Request, trusted_hosts: tuple[str, ...]) -> str:
+    name = host(request)
+    if not name:
         raise DeltacloudError(400, "The Host header is not the name of a host.")
+    if trusted_hosts and not host_is_trusted(name, trusted_hosts):
+        raise DeltacloudError(400, f"This is not {name}.")
     url: str = request.application_url
     return url
 

@@ -21,7 +21,9 @@ class Settings:
     snapshot that the caller may use. ``regions`` are those that botocore does not know.
     ``page_size`` is EC2's ``MaxResults``. ``retry_attempts`` is how often EC2 is asked in all.
     ``create_tag``: each create carries a tag, by which it happens once. ``health`` and ``metrics``
-    are addresses for those who watch, None where there is none.
+    are addresses for those who watch, None where there is none. ``trusted_proxies`` is how many
+    proxies stand in front, whose forwarded headers are believed. ``trusted_hosts`` are the names
+    allowed in Host, with a dot before those whose sub-domains are too; empty: all.
     """
 
     ec2_endpoint_url: str | None = None
@@ -35,6 +37,8 @@ class Settings:
     create_tag: bool = True
     health: str | None = "/healthz"
     metrics: str | None = "/metrics"
+    trusted_proxies: int = 0
+    trusted_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,13 @@ def _region(text: str) -> str:
 
 def _regions(text: str) -> tuple[str, ...]:
     return tuple(map(_region, _words(text)))
+
+
+def _host_names(text: str) -> tuple[str, ...]:
+    names = tuple(_words(text))
+    if not all(re.fullmatch(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", name) for name in names):
+        raise ValueError
+    return names
 
 
 def _words(text: str) -> list[str]:
@@ -139,6 +150,10 @@ _OPTIONS = {
     "create_tag": _Option(_switch, "on or off"),
     "health": _Option(_path, "off, or a path such as /healthz"),
     "metrics": _Option(_path, "off, or a path such as /metrics"),
+    "trusted_proxies": _whole_number(0, 10),
+    "trusted_hosts": _Option(
+        _host_names, "names of hosts, such as cloud.example.org, .example.org"
+    ),
     "url": _Option(_url, "a URL such as http://127.0.0.1:3002"),
 }
 

@@ -25,6 +25,8 @@ def test_every_option_is_read():
             "create_tag": "off",
             "health": "/up",
             "metrics": "off",
+            "trusted_proxies": "2",
+            "trusted_hosts": "cloud.example.org, .example.net",
             "page_size": "5",
             "connect_timeout": "0.5",
             "read_timeout": "30",
@@ -39,6 +41,8 @@ def test_every_option_is_read():
         create_tag=False,
         health="/up",
         metrics=None,
+        trusted_proxies=2,
+        trusted_hosts=("cloud.example.org", ".example.net"),
         page_size=5,
         connect_timeout=0.5,
         read_timeout=30,
@@ -67,6 +71,8 @@ def test_every_option_is_read():
         ("create_tag", "yes"),
         ("health", "up"),
         ("metrics", "/api/metrics"),
+        ("trusted_proxies", "-1"),
+        ("trusted_hosts", "http://cloud.example.org"),
     ],
 )
 def test_wrong_value_is_told_with_name_value_and_what_is_allowed(name, value):
