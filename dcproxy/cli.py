@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.config and (given.provider or given.driver == "mock"):
         parser.error("--config goes without --provider and --driver mock: the file says it all")
+    if given.check and not given.config:
+        parser.error("--check goes with --config: it says whether that file is good")
     if given.driver == "mock" and not mock.installed():
         parser.error("the mock EC2 is not installed: pip install 'dcproxy[mock]'")
     with ExitStack() as mock_ec2:
@@ -71,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=_file, help="Paste file, such as proxy.ini"
     )
+    parser.add_argument(
+        "--check", action="store_true", help="only say whether the file of --config is good"
+    )
     parser.add_argument("--version", action="version", version=f"dcproxy {version('dcproxy')}")
     return parser
 
@@ -95,6 +100,9 @@ def _serve(given: argparse.Namespace, stack: ExitStack) -> None:
             loadapp(uri)
         except (AttributeError, ImportError, LookupError, OSError, ValueError, Error) as error:
             raise SettingError(f"{given.config}: {' '.join(str(error).split())}") from error
+        if given.check:
+            print(f"{given.config} is good")
+            return
         _Gunicorn(lambda: loadapp(uri), _server_settings(given) | _server_section(uri)).run()
     options = {"provider": given.provider} if given.provider else {}
     app_factory({}, **options)

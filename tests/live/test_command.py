@@ -82,6 +82,7 @@ def test_help_names_each_option():
         (["-p", "http"], "http is no port"),
         (["-i", "openstack"], "invalid choice: 'openstack'"),
         (["-c", "nothing.ini"], "there is no file nothing.ini"),
+        (["--check"], "--check goes with --config"),
         (["-c", PROXY_INI, "-P", "eu-west-1"], "--config goes without --provider"),
     ],
 )
@@ -111,6 +112,20 @@ def test_wrong_file_is_told_in_a_line(tmp_path, text, message):
     assert result.returncode == 2
     assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
+
+
+def test_check_says_that_a_file_is_good():
+    result = dcproxy("--check", "-c", PROXY_INI)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{PROXY_INI} is good\n"
+
+
+def test_check_says_what_is_wrong_with_a_file(tmp_path):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text("[app:main]\nuse = egg:dcproxy\npage_size = 4\n")
+    result = dcproxy("--check", "-c", ini)
+    assert result.returncode == 2
+    assert "page_size = '4' is not allowed" in result.stderr
 
 
 def test_file_is_served(tmp_path, moto_url):
