@@ -68,9 +68,12 @@ class Page(NamedTuple, Generic[Record]):
     next_token: str
 
 
+def _tag(key: str) -> str:
+    return f"e:tagSet[1]/e:item[e:key='{key}'][1]/e:value[1]"
+
+
 # One XPath a field of the record, in the order of its fields; "e" is EC2's namespace. [1] lets
 # libxml2 stop at the first.
-_NAME_TAG = "e:tagSet[1]/e:item[e:key='Name'][1]/e:value[1]"
 _SNAPSHOT_ITEMS = "/*/e:snapshotSet/e:item"
 _SNAPSHOT = (
     "e:snapshotId[1]",
@@ -78,7 +81,7 @@ _SNAPSHOT = (
     "e:startTime[1]",
     "e:status[1]",
     "e:description[1]",
-    _NAME_TAG,
+    _tag("Name"),
 )
 _VOLUME = (
     "e:volumeId[1]",
@@ -86,7 +89,7 @@ _VOLUME = (
     "e:createTime[1]",
     "e:status[1]",
     "e:size[1]",
-    _NAME_TAG,
+    _tag("Name"),
     "e:attachmentSet[1]/e:item[1]/e:instanceId[1]",
     "e:attachmentSet[1]/e:item[1]/e:device[1]",
 )
@@ -134,8 +137,7 @@ def zones(answer: bytes) -> Page[Zone]:
 def tagged_snapshots(answer: bytes, keys: tuple[str, ...]) -> Page[TaggedSnapshot]:
     """Read a DescribeSnapshotsResponse with the tags ``keys``. Raises ``UnreadableError``."""
     root = _root(answer, "DescribeSnapshotsResponse")
-    fields = tuple(f"e:tagSet[1]/e:item[e:key='{key}'][1]/e:value[1]" for key in keys)
-    tags = _rows(root, _SNAPSHOT_ITEMS, fields)
+    tags = _rows(root, _SNAPSHOT_ITEMS, tuple(map(_tag, keys)))
     records = list(map(TaggedSnapshot, _snapshots(root, _SNAPSHOT_ITEMS), tags))
     return Page(records, root.findtext("{*}nextToken", ""))
 

@@ -129,7 +129,7 @@ def _create_tagged(
                 call.pause(random.uniform(0, min(2.0**attempt, _MAX_BACKOFF)))  # noqa: S311
                 metrics.EC2_RETRIES.inc()
         else:
-            found[made.id] = TaggedSnapshot(made, (token.value, token.request))
+            found[made.id] = TaggedSnapshot(made, tuple(token.tags.values()))
             if lost:
                 _gather(call, token, found, LOOK_PAUSES, of_ours=lost + 1)
             elif token.is_keyed:
@@ -208,7 +208,7 @@ def _look(call: Call, token: Token) -> list[TaggedSnapshot]:
     """Find what there is by a token, the oldest first."""
     found = pages(
         call,
-        lambda answer: native.tagged_snapshots(answer, (CREATE_TAG, REQUEST_TAG)),
+        lambda answer: native.tagged_snapshots(answer, tuple(token.tags)),
         "describe_snapshots",
         OwnerIds=["self"],
         Filters=[{"Name": f"tag:{CREATE_TAG}", "Values": [token.name]}],

@@ -46,12 +46,13 @@ def own_cpu(action):
     return time.process_time() - before
 
 
-def ratio(name, limit, pairs, unit="x", at_least=False):
+def ratio(name, limit, pairs, at_least=False):
     """A figure of pairs of a measured time and its reference: medians, and their quartiles."""
     ours, theirs = zip(*pairs, strict=True)
     value = statistics.median(ours) / statistics.median(theirs)
     quartiles = statistics.quantiles((a / b for a, b in pairs), n=4)
-    return Figure(name, value, limit, unit, at_least, (quartiles[0], quartiles[2]))
+    spread = (quartiles[0], quartiles[2])
+    return Figure(name, value, limit, at_least=at_least, spread=spread)
 
 
 def native_client(url):
@@ -131,7 +132,7 @@ def cpu(rounds):
 
 def memory(rounds):
     """Memory of a worker: asked once, after all regions, and added by a long list."""
-    with running_ec2(pages=max(LONG_LIST_PAGES * rounds // 60, 3)) as url, dcproxy(url) as worker:
+    with running_ec2() as url, dcproxy(url) as worker:
         worker.get(ONE)
         asked_once = worker.memory()
         drivers = json.loads(worker.get("/api/drivers/ec2?format=json"))

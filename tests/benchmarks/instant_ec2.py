@@ -46,7 +46,6 @@ class InstantEC2:
         self.late = late
         self.counts = {"connections": 0, "requests": 0}
         self.one = snapshots_page(item(1)).body
-        self.empty = snapshots_page("").body
         # Every page but the last is the same but for its token: memory for one is enough.
         self.template = page(0, "TOKEN")
         self.last = page(0, "")

@@ -35,10 +35,10 @@ def instant_ec2(**options):
 
 
 @contextmanager
-def dcproxy(ec2_url, threads=32, workers=1):
+def dcproxy(ec2_url, threads=32):
     """Run gunicorn with dcproxy in front of an EC2, and give its one worker."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ("--worker-class=gthread", f"--threads={threads}", f"--workers={workers}")
+        arguments = ("--worker-class=gthread", f"--threads={threads}")
         with servers.gunicorn(Path(folder), ec2_url, *arguments) as server:
             yield Worker(server)
 
@@ -60,10 +60,7 @@ class Worker:
 
     def __init__(self, server):
         self.port = server.port
-        listing = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True
-        )
-        self.pid = int(listing.stdout.split()[0])
+        [self.pid] = servers.children(server.process.pid)
         self.connection = self.connect()
 
     def connect(self):

@@ -33,6 +33,14 @@ def free_port():
         return unused.getsockname()[1]
 
 
+def children(pid):
+    """List the processes that a process has started."""
+    listing = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True
+    )
+    return list(map(int, listing.stdout.split()))
+
+
 class Server:
     """A process that serves HTTP on ``port`` and writes its log to ``log``."""
 

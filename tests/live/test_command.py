@@ -9,7 +9,7 @@ import time
 import pytest
 from lxml import etree
 
-from tests.live.servers import BIN, PROXY_INI, gunicorn, running, wait_until
+from tests.live.servers import BIN, PROXY_INI, children, gunicorn, running, wait_until
 
 
 def dcproxy(*arguments):
@@ -23,12 +23,6 @@ def mock_server(tmp_path):
     command = [BIN / "dcproxy", "-i", "mock", "-p", "0"]
     with running(command, tmp_path / "log", cwd=tmp_path) as server:
         yield server
-
-
-def children(pid):
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in listing.splitlines()]
-    return [child for child, parent in pairs if parent == pid]
 
 
 def is_alive(pid):

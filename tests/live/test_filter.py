@@ -1,6 +1,5 @@
 """The filter in front of an old server: real gunicorn, and a small real server behind it."""
 
-import base64
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,11 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from lxml import etree
 
-from tests.conftest import CALLER
 from tests.live.servers import BIN, running, wait_until
+from tests.live.test_gunicorn import AUTHORIZATION
 from tests.programmed_ec2 import created, snapshot_item, snapshots_page
-
-AUTHORIZATION = "Basic " + base64.b64encode(":".join(CALLER).encode()).decode()
 
 PIPELINE = """
 [pipeline:main]

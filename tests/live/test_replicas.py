@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from threading import Event
 import pytest
 from lxml import etree
 
-from tests.live.servers import Server, free_port, gunicorn, wait_until
+from tests.live.servers import Server, children, free_port, gunicorn, wait_until
 from tests.live.test_gunicorn import AUTHORIZATION, THREADS
 from tests.programmed_ec2 import ProgrammedEC2, snapshot_item, snapshots_page
 
@@ -34,8 +35,6 @@ defaults
 frontend deltacloud
     bind 127.0.0.1:{port}
     default_backend replicas
-    # A create that may have arrived must not be sent again.
-    http-request disable-l7-retry if METH_POST
 
 backend replicas
     # A create that may have arrived must not be sent again.
@@ -118,11 +117,10 @@ def test_replica_that_dies_loses_no_read(replicas):
     with ThreadPoolExecutor(8) as pool:
         reads = [pool.submit(read, front) for _ in range(8)]
         wait_until(lambda: first.requests, "the replica to be at work")
-        workers = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(one.process.pid)], capture_output=True, text=True
-        )
+        workers = children(one.process.pid)
         one.process.kill()
-        subprocess.run(["kill", "-KILL", *workers.stdout.split()], check=True)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
         died.set()
         reads += [pool.submit(read, front) for _ in range(100)]
         seen = {future.result() for future in reads}
