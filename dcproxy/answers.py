@@ -1,6 +1,9 @@
 """What every answer carries, and the one place where an error becomes a document."""
 
+import errno
 import re
+import socket
+import struct
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -12,6 +15,7 @@ from dcproxy.documents import choice
 from dcproxy.documents.choice import Format
 from dcproxy.documents.report import ErrorReport
 from dcproxy.errors import DeltacloudError
+from dcproxy.trace import trace_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -25,20 +29,16 @@ HEADERS = {
 }
 """Headers of every answer."""
 
-# What is known of a request so far, in its environ.
-PROVIDER = "dcproxy.provider"
-OPERATION = "dcproxy.operation"
-ID = "dcproxy.id"
-URLS = "dcproxy.urls"
-
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
 
 def complete(response: Response, environ: "WSGIEnvironment") -> Response:
     """Put the headers of every answer into one."""
+    trace = trace_of(environ)
     response.headers.update(HEADERS.items())
-    if PROVIDER in environ:
-        response.headers["X-Deltacloud-Provider"] = environ[PROVIDER]
+    response.headers["X-Request-Id"] = trace.request_id
+    if trace.provider:
+        response.headers["X-Deltacloud-Provider"] = trace.provider
     return response
 
 
@@ -49,22 +49,27 @@ def host(request: Request) -> str:
 
 
 def error_document(request: Request, error: DeltacloudError) -> Response:
-    """Write an error for the caller of a request; a 401 with the challenge."""
+    """Write an error for the caller of a request.
+
+    A 401 comes with the challenge, a 5xx with the id by which the log knows the request.
+    """
+    trace = trace_of(request.environ)
     try:
         query = parameters.query(request)
     except DeltacloudError:
         query = {}
     format = _format(query.get("format"), request.headers.get("Accept"))
-    id = request.environ.get(ID)
     report = ErrorReport(
         status=error.status,
         reason=HTTPStatus(error.status).phrase,
-        message=error.message,
+        message=f"{error.message} (X-Request-Id: {trace.request_id})"
+        if error.status >= 500
+        else error.message,
         ec2_code=error.ec2_code,
         url=address(request.environ),
-        provider=request.environ.get(PROVIDER, ""),
-        parameters=query | {"id": id} if id else query,
-        urls=request.environ.get(URLS),
+        provider=trace.provider,
+        parameters=query | {"id": trace.id} if trace.id else query,
+        urls=trace.urls,
         parameter=error.parameter,
         form=error.form,
     )
@@ -89,8 +94,28 @@ def _format(format_parameter: str | None, accept: str | None) -> Format:
     return choice.DEFAULT
 
 
+def broken_off(environ: "WSGIEnvironment") -> ConnectionResetError:
+    """Make the error that ends an answer which has begun and cannot go on.
+
+    Not a well-formed end: the client must see that the answer is cut. Servers take this error for
+    a client that went away, and close without a last chunk or a traceback.
+    """
+    connection = environ.get("gunicorn.socket")
+    if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" and connection is not None:
+        # HTTP/1.0 has no last chunk to leave out: an end of the connection is the end of the
+        # body, unless it is a reset.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    return ConnectionResetError(errno.ECONNRESET, "the answer broke off")
+
+
 def address(environ: "WSGIEnvironment") -> str:
     """Write path and query as the client sent them, whatever bytes they are."""
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     query = environ.get("QUERY_STRING")
-    return quote(path, safe="/;=", encoding="latin-1") + (f"?{query}" if query else "")
+    return path(environ) + (f"?{query}" if query else "")
+
+
+def path(environ: "WSGIEnvironment") -> str:
+    """Write the path as the client sent it, whatever bytes it is."""
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return quote(path, safe="/;=", encoding="latin-1")

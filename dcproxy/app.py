@@ -1,27 +1,26 @@
 """The WSGI application, and the factories that Paste calls."""
 
 import gc
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from webob import Request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from dcproxy import deltacloud, metrics, settings
-from dcproxy.answers import OPERATION, address, complete, error_document
+from dcproxy import deltacloud, logs, metrics, settings
+from dcproxy.answers import complete, error_document
 from dcproxy.dispatch import respond
 from dcproxy.ec2 import EC2
 from dcproxy.errors import DeltacloudError
+from dcproxy.observed import observed
 from dcproxy.routes import asks_for_snapshots
 from dcproxy.settings import Settings
+from dcproxy.trace import trace_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-log = logging.getLogger(__name__)
 
 
 def app_factory(global_conf: dict[str, str], **options: str) -> "WSGIApplication":
@@ -30,7 +29,9 @@ def app_factory(global_conf: dict[str, str], **options: str) -> "WSGIApplication
     Raises ``SettingError`` for an option that is not known or not allowed.
     """
     _name_the_server()
-    app = application(settings.from_options(options, Settings))
+    ours = settings.from_options(options, Settings)
+    logs.configure(ours.log_format, global_conf.get("__file__"))
+    app = application(ours)
     # botocore's models live as long as the worker: no garbage collection has to walk them again.
     gc.collect()
     gc.freeze()
@@ -77,27 +78,19 @@ def application(
     ec2 = EC2(settings)
     beside = _beside(settings)
 
-    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if environ.get("PATH_INFO") in beside:
-            return beside[environ["PATH_INFO"]](environ, start_response)
-        started = time.perf_counter()
+    def deltacloud(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         request = Request(environ)
         try:
             response = respond(request, ec2, settings, pause)
-        except DeltacloudError as error:
-            response = error_document(request, error)
-        except Exception:
-            log.exception("%s %s failed", request.method, address(environ))
-            fault = DeltacloudError(500, "This is a fault of the server. It has been logged.")
-            response = error_document(request, fault)
+        except Exception as error:
+            failure = trace_of(environ).error = _failure(error)
+            response = error_document(request, failure)
+        return complete(response, environ)(environ, start_response)
 
-        def counted(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            operation = environ.get(OPERATION, "none")
-            metrics.REQUESTS.labels(operation, status[:3]).inc()
-            metrics.DURATION.labels(operation).observe(time.perf_counter() - started)
-            return start_response(status, headers, *more)
+    watched = observed(deltacloud, settings.provider)
 
-        return complete(response, environ)(environ, counted)
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        return beside.get(environ.get("PATH_INFO", ""), watched)(environ, start_response)
 
     proxies = settings.trusted_proxies
     if not proxies:
@@ -105,6 +98,14 @@ def application(
     return ProxyFix(
         answer, x_for=proxies, x_proto=proxies, x_host=proxies, x_port=proxies, x_prefix=proxies
     )
+
+
+def _failure(error: Exception) -> DeltacloudError:
+    if isinstance(error, DeltacloudError):
+        return error
+    fault = DeltacloudError(500, "This is a fault of the server. It has been logged.")
+    fault.__cause__ = error
+    return fault
 
 
 def _beside(settings: Settings) -> "dict[str, WSGIApplication]":

@@ -1,27 +1,32 @@
 """The ``dcproxy`` command: gunicorn with the application in it, for the hands of a deltacloudd."""
 
 import argparse
+import os
+import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from configparser import Error
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gunicorn.app.base import BaseApplication
 from paste.deploy import loadapp
 from paste.deploy.loadwsgi import SERVER, loadcontext
 
-from dcproxy import mock
-from dcproxy.app import app_factory
+from dcproxy.logs import has_loggers
 from dcproxy.settings import SettingError, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-THREADS = 64
-"""Threads of a worker that waits on the network: measured, see Scaling in the README."""
+Read = TypeVar("Read")
+
+_HOST = "localhost"
+_PORT = 3001
+_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
 
 MOCK_USER = "mockuser:mockpassword"
 
@@ -34,11 +39,12 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--config goes without --provider and --driver mock: the file says it all")
     if given.check and not given.config:
         parser.error("--check goes with --config: it says whether that file is good")
-    if given.driver == "mock" and not mock.installed():
+    if given.driver == "mock" and not all(map(find_spec, ("moto", "flask"))):
         parser.error("the mock EC2 is not installed: pip install 'dcproxy[mock]'")
-    with ExitStack() as mock_ec2:
+    with ExitStack() as stack:
+        stack.enter_context(_figures_of_all_workers())
         try:
-            _serve(given, mock_ec2)
+            _serve(given, stack)
         except SettingError as error:
             parser.error(str(error))
         except KeyboardInterrupt:
@@ -57,14 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         help="the cloud: EC2, or a mock of it that needs no account (default: %(default)s)",
     )
     parser.add_argument(
-        "-r",
-        "--hostname",
-        default="localhost",
-        help="host name or address to listen on (default: %(default)s)",
+        "-r", "--hostname", help=f"host name or address to listen on (default: {_HOST})"
     )
-    parser.add_argument(
-        "-p", "--port", type=_port, default=3001, help="port to listen on (default: %(default)s)"
-    )
+    parser.add_argument("-p", "--port", type=_port, help=f"port to listen on (default: {_PORT})")
     parser.add_argument(
         "-P",
         "--provider",
@@ -93,66 +94,99 @@ def _file(text: str) -> Path:
     return path
 
 
+@contextmanager
+def _figures_of_all_workers() -> Iterator[None]:
+    """Let the figures of /metrics be sums of all workers, unless the operator has said where."""
+    if os.environ.get(_FIGURES):
+        yield
+        return
+    folder = tempfile.mkdtemp(prefix="dcproxy-figures-")
+    os.environ[_FIGURES] = folder
+    owner = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:  # not a forked worker on its way out
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _serve(given: argparse.Namespace, stack: ExitStack) -> None:
+    # Not before: prometheus_client looks at the folder of the figures when it is imported.
+    from dcproxy import mock
+    from dcproxy.app import app_factory
+    from dcproxy.serving import Server
+
     if given.config:
-        uri = f"config:{given.config}"
-        try:
-            loadapp(uri)
-        except (AttributeError, ImportError, LookupError, OSError, ValueError, Error) as error:
-            raise SettingError(f"{given.config}: {' '.join(str(error).split())}") from error
-        if given.check:
-            print(f"{given.config} is good")
-            return
-        _Gunicorn(lambda: loadapp(uri), _server_settings(given) | _server_section(uri)).run()
-    options = {"provider": given.provider} if given.provider else {}
-    app_factory({}, **options)
-    if given.driver == "mock":
-        options["ec2_endpoint_url"] = stack.enter_context(mock.running())
-        mock.add_examples(options["ec2_endpoint_url"], given.provider or Settings().provider)
-    _Gunicorn(lambda: app_factory({}, **options), _server_settings(given)).run()
+        server = Server(
+            lambda: _of_file(given.config, _load),
+            lambda: _settings(given) | _of_file(given.config, _file_settings) | _address(given),
+        )
+    else:
+        options = {"provider": given.provider} if given.provider else {}
+        server = Server(
+            lambda: app_factory({}, **options), lambda: _settings(given) | _address(given)
+        )
+        if given.driver == "mock":
+            server.check()
+            options["ec2_endpoint_url"] = stack.enter_context(mock.running())
+            mock.add_examples(options["ec2_endpoint_url"], given.provider or Settings().provider)
+    arbiter = server.arbiter()
+    if given.check:
+        print(f"{given.config} is good")
+    else:
+        arbiter.run()
 
 
-def _server_settings(given: argparse.Namespace) -> dict[str, Any]:
-    host = f"[{given.hostname}]" if ":" in given.hostname else given.hostname
+def _of_file(file: Path, read: Callable[[Path], Read]) -> Read:
+    """Read something of a Paste file. Raises ``SettingError`` that names it."""
+    try:
+        return read(file)
+    except (AttributeError, ImportError, LookupError, OSError, ValueError, Error) as error:
+        raise SettingError(f"{file}: {' '.join(str(error).split())}") from error
+
+
+def _load(file: Path) -> "WSGIApplication":
+    app: WSGIApplication = loadapp(f"config:{file}")
+    return app
+
+
+def _file_settings(file: Path) -> dict[str, Any]:
+    try:
+        section: dict[str, Any] = loadcontext(SERVER, f"config:{file}", name="main").local_conf
+    except LookupError:
+        section = {}
+    return ({"logconfig": str(file)} if has_loggers(file) else {}) | section
+
+
+def _settings(given: argparse.Namespace) -> dict[str, Any]:
     return {
-        "bind": f"{host}:{given.port}",
-        "worker_class": "gthread",
-        "threads": THREADS,
-        "control_socket_disable": True,
-        "when_ready": lambda arbiter: _greet(given, arbiter.LISTENERS[0].getsockname()[1]),
+        "bind": f"{_HOST}:{_PORT}",
+        "when_ready": lambda arbiter: _greet(given, arbiter),
         # A mock has nothing to finish.
         "graceful_timeout": 1 if given.driver == "mock" else 30,
+        # A new master makes a folder of its own.
+        "pre_exec": lambda arbiter: arbiter.cfg.env_orig.pop(_FIGURES, None),
     }
 
 
-def _server_section(uri: str) -> dict[str, str]:
-    try:
-        context = loadcontext(SERVER, uri, name="main")
-    except LookupError:
+def _address(given: argparse.Namespace) -> dict[str, str]:
+    if given.hostname is None and given.port is None:
         return {}
-    return dict(context.local_conf)
+    host = given.hostname or _HOST
+    port = _PORT if given.port is None else given.port
+    return {"bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
 
 
-def _greet(given: argparse.Namespace, port: int) -> None:
-    host = "localhost" if given.hostname in {"0.0.0.0", "::"} else given.hostname  # noqa: S104
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/api"
-    print(f"dcproxy answers at {url}")
-    if given.driver == "mock":
-        print(f"Try: curl --user {MOCK_USER} '{url}/storage_snapshots?owner_id=self'")
+def _greet(given: argparse.Namespace, arbiter: Any) -> None:
+    address = arbiter.LISTENERS[0].getsockname()
+    if isinstance(address, str):
+        print(f"dcproxy answers at the socket {address}")
+    else:
+        host = given.hostname or _HOST
+        host = _HOST if host in {"0.0.0.0", "::"} else host  # noqa: S104
+        scheme = "https" if arbiter.cfg.is_ssl else "http"
+        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{address[1]}/api"
+        print(f"dcproxy answers at {url}")
+        if given.driver == "mock":
+            print(f"Try: curl --user {MOCK_USER} '{url}/storage_snapshots?owner_id=self'")
     sys.stdout.flush()
-
-
-class _Gunicorn(BaseApplication):  # type: ignore[misc]
-    """gunicorn without a command line of its own."""
-
-    def __init__(self, load: "Callable[[], WSGIApplication]", settings: dict[str, Any]) -> None:
-        self._load = load
-        self._settings = settings
-        super().__init__()
-
-    def load_config(self) -> None:
-        for name, value in self._settings.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> "WSGIApplication":
-        return self._load()

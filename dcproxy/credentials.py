@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from webob import Request
 
 from dcproxy.errors import DeltacloudError
+from dcproxy.trace import trace_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +42,5 @@ def from_request(request: Request) -> Credentials:
         raise DeltacloudError(
             401, "The credentials are not complete: HTTP Basic takes KEY_ID:SECRET_KEY."
         )
+    trace_of(request.environ).access_key_id = access_key_id[-4:]
     return Credentials(access_key_id, secret_access_key)

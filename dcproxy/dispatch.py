@@ -6,13 +6,14 @@ from webob import Request, Response
 from werkzeug.sansio.utils import host_is_trusted
 
 from dcproxy import credentials, deltacloud, parameters, routes
-from dcproxy.answers import ID, OPERATION, PROVIDER, URLS, host
+from dcproxy.answers import host
 from dcproxy.documents import choice
 from dcproxy.ec2 import EC2
 from dcproxy.errors import DeltacloudError
 from dcproxy.operations.call import Call
 from dcproxy.operations.table import OPERATIONS, PUBLIC_OPERATIONS
 from dcproxy.settings import Settings
+from dcproxy.trace import trace_of
 
 
 def respond(
@@ -21,22 +22,22 @@ def respond(
     """Answer a request; ``pause`` waits for some seconds. Raises ``DeltacloudError``."""
     # Documents are made anew for each request: there is no range of one to go on with.
     request.range = None
+    trace = trace_of(request.environ)
     path = _path(request)
     matrix = routes.driver_and_provider(path)
     provider = _provider(request, dict(matrix), ec2)
+    trace.provider = provider or ""
     if request.method == "OPTIONS":
         return _options(path)
     query = parameters.query(request)
     format = choice.choose(query.get("format"), request.headers.get("Accept"))
     application_url = _application_url(request, settings.trusted_hosts)
     route, urls = routes.match(request.method, path, application_url, matrix)
-    request.environ[OPERATION] = route.operation
-    request.environ[ID] = route.id
-    request.environ[URLS] = urls
+    trace.operation, trace.id, trace.urls = route.operation, route.id, urls
     _check_origin(request)
     is_public = route.operation in PUBLIC_OPERATIONS
     caller = None if is_public else credentials.from_request(request)
-    call = Call(request, query, route, urls, format, provider, caller, ec2, settings, pause)
+    call = Call(request, query, route, urls, format, provider, caller, ec2, settings, trace, pause)
     return OPERATIONS[route.operation](call)
 
 
@@ -57,8 +58,6 @@ def _provider(request: Request, matrix: dict[str, str], ec2: EC2) -> str | None:
         raise DeltacloudError(
             400, f"There is no provider {provider!r}: the providers are {', '.join(ec2.hosts)}."
         )
-    if provider:
-        request.environ[PROVIDER] = provider
     return provider
 
 

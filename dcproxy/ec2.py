@@ -7,6 +7,7 @@ signature does. Each request is signed with the keys of the caller whose request
 import inspect
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -40,6 +41,7 @@ from botocore.loaders import Loader
 from dcproxy import errors, metrics
 from dcproxy.credentials import Credentials
 from dcproxy.settings import Settings, setting_error
+from dcproxy.trace import Trace
 
 # More than the threads of a worker, so that each can keep one alive.
 _MAX_POOL_CONNECTIONS = 256
@@ -47,9 +49,10 @@ _MAX_POOL_CONNECTIONS = 256
 
 @dataclass(slots=True)
 class _Exchange:
-    """One call of EC2: whose it is, how often it was tried, and whether an answer was lost."""
+    """One call of EC2: for whom it is, how often it was tried, and whether an answer was lost."""
 
     credentials: Credentials
+    trace: Trace
     tries: int = 0
     lost_answer: bool = False
 
@@ -98,9 +101,14 @@ class EC2:
         self._client(settings.provider, settings.retry_attempts)
 
     def call(
-        self, region: str, credentials: Credentials, action: str, **parameters: object
+        self,
+        region: str,
+        credentials: Credentials,
+        trace: Trace,
+        action: str,
+        **parameters: object,
     ) -> bytes:
-        """Call EC2 and hand back its native XML.
+        """Call EC2 and hand back its native XML; ``trace`` is told what it took.
 
         ``action`` is boto3's name of it, such as ``describe_snapshots``, with EC2's parameters.
         Raises ``DeltacloudError`` when EC2 refuses, fails or is not there.
@@ -109,7 +117,7 @@ class EC2:
         # of its own, since the others share their retries (botocore's quota).
         attempts = 1 if action == "create_snapshot" else self._settings.retry_attempts
         client = self._client(region, attempts)
-        exchange = _Exchange(credentials)
+        exchange = _Exchange(credentials, trace)
         token = _exchange.set(exchange)
         result = "failed"
         try:
@@ -136,7 +144,7 @@ class EC2:
         finally:
             _exchange.reset(token)
             metrics.EC2_REQUESTS.labels(action, result).inc()
-            metrics.EC2_RETRIES.inc(max(exchange.tries - 1, 0))
+            trace.retries += max(exchange.tries - 1, 0)
         return body
 
     def _client(self, region: str, attempts: int) -> BaseClient:
@@ -234,6 +242,11 @@ def _keep_our_actions(class_attributes: dict[str, Any], **_: object) -> None:
             del class_attributes[name]
 
 
+# The first element of an answer, which all of them have.
+_REQUEST_ID = re.compile(rb"<requestId>[\w-]{1,100}</requestId>")
+_HEAD_BYTES = 500
+
+
 def _keep_native_xml(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
 ) -> None:
@@ -242,7 +255,8 @@ def _keep_native_xml(
     if response_dict["status_code"] < 301:
         is_documented = response_dict["status_code"] == 200
         customized_response_dict["NativeXML"] = response_dict["body"] if is_documented else b""
-        response_dict["body"] = b"<Answer/>"
+        request_id = _REQUEST_ID.search(response_dict["body"], 0, _HEAD_BYTES)
+        response_dict["body"] = b"<Answer>%s</Answer>" % (request_id[0] if request_id else b"")
 
 
 def _note_try(
@@ -252,11 +266,26 @@ def _note_try(
     if exchange is None:
         return
     exchange.tries += 1
+    if request_id := _request_id(parsed_response or {}):
+        exchange.trace.ec2_request_ids.append(request_id)
     if parsed_response is None:
         exchange.lost_answer |= not isinstance(exception, _NOT_SENT)
     else:
         code, _message, status = _refusal(parsed_response)
         exchange.lost_answer |= status >= 500 and code not in errors.EC2_THROTTLING_CODES
+
+
+def _request_id(parsed_response: Mapping[str, Any]) -> str:
+    """Read the id by which AWS's support knows a call; empty where EC2 has given none.
+
+    AWS has it in a header and in the document, private clouds only there.
+    """
+    metadata = parsed_response.get("ResponseMetadata")
+    if not isinstance(metadata, dict):
+        return ""
+    in_header = metadata.get("HTTPHeaders", {}).get("x-amzn-requestid")
+    request_id = in_header or metadata.get("RequestId")
+    return request_id if isinstance(request_id, str) else ""
 
 
 def _refusal(parsed_response: Mapping[str, Any]) -> tuple[str | None, str | None, int]:

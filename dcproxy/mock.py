@@ -10,18 +10,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 import boto3
 
 from dcproxy.ec2 import session_without_host
 
 _STOP_TIMEOUT_SECONDS = 1
-
-
-def installed() -> bool:
-    """Tell whether the extra ``mock`` is installed."""
-    return find_spec("moto") is not None and find_spec("flask") is not None
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from dcproxy.logs import FORMATS
+
 
 class SettingError(ValueError):
     """An option that stops the start; the message names it, its value and what is allowed."""
@@ -21,9 +23,10 @@ class Settings:
     snapshot that the caller may use. ``regions`` are those that botocore does not know.
     ``page_size`` is EC2's ``MaxResults``. ``retry_attempts`` is how often EC2 is asked in all.
     ``create_tag``: each create carries a tag, by which it happens once. ``health`` and ``metrics``
-    are addresses for those who watch, None where there is none. ``trusted_proxies`` is how many
-    proxies stand in front, whose forwarded headers are believed. ``trusted_hosts`` are the names
-    allowed in Host, with a dot before those whose sub-domains are too; empty: all.
+    are addresses for those who watch, None where there is none. ``log_format`` None: text in a
+    terminal, JSON elsewhere. ``trusted_proxies`` is how many proxies stand in front, whose
+    forwarded headers are believed. ``trusted_hosts`` are the names allowed in Host, with a dot
+    before those whose sub-domains are too; empty: all.
     """
 
     ec2_endpoint_url: str | None = None
@@ -37,6 +40,7 @@ class Settings:
     create_tag: bool = True
     health: str | None = "/healthz"
     metrics: str | None = "/metrics"
+    log_format: str | None = None
     trusted_proxies: int = 0
     trusted_hosts: tuple[str, ...] = ()
 
@@ -136,6 +140,12 @@ def _switch(text: str) -> bool:
     return {"on": True, "off": False}[text]
 
 
+def _log_format(text: str) -> str:
+    if text not in FORMATS:
+        raise ValueError
+    return text
+
+
 _SECONDS = _Option(_seconds, "a number of seconds above 0, at most 3600")
 
 _OPTIONS = {
@@ -150,6 +160,7 @@ _OPTIONS = {
     "create_tag": _Option(_switch, "on or off"),
     "health": _Option(_path, "off, or a path such as /healthz"),
     "metrics": _Option(_path, "off, or a path such as /metrics"),
+    "log_format": _Option(_log_format, "json or text"),
     "trusted_proxies": _whole_number(0, 10),
     "trusted_hosts": _Option(
         _host_names, "names of hosts, such as cloud.example.org, .example.org"

@@ -5,7 +5,6 @@ escapes of an address in upper case (``%2f`` as ``%2F``, which RFC 3986 says is 
 leaves everything else as it was sent.
 """
 
-import errno
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -22,9 +21,10 @@ from werkzeug.http import is_hop_by_hop_header, parse_list_header
 from werkzeug.wsgi import LimitedStream, get_content_length
 
 from dcproxy import settings
-from dcproxy.answers import VIA, address, complete, error_document
+from dcproxy.answers import VIA, address, broken_off, complete, error_document
 from dcproxy.errors import DeltacloudError
 from dcproxy.settings import UpstreamSettings
+from dcproxy.trace import trace_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -72,12 +72,17 @@ def upstream(settings: UpstreamSettings) -> "WSGIApplication":
         except ClientDisconnected:
             return _failure(environ, 400, "The body is not complete.")(environ, start_response)
         except (HTTPError, OSError) as error:
-            log.warning("the server at %s: %s", base, type(error).__name__)
+            log.warning(
+                "the server at %s: %s",
+                base,
+                type(error).__name__,
+                extra={"request_id": trace_of(environ).request_id},
+            )
             what = _FAILURES.get(type(error), "cannot be reached")
             failure = _failure(environ, 502, f"The server behind this one {what}.")
             return failure(environ, start_response)
         start_response(f"{response.status} {response.reason}", headers)
-        return _stream(response)
+        return _stream(response, environ)
 
     return answer
 
@@ -155,12 +160,16 @@ def _appended(values: str | None, value: str) -> str:
     return f"{values}, {value}" if values else value
 
 
-def _stream(response: BaseHTTPResponse) -> Iterator[bytes]:
+def _stream(response: BaseHTTPResponse, environ: "WSGIEnvironment") -> Iterator[bytes]:
     try:
         yield from response.stream(_CHUNK_BYTES, decode_content=False)
         response.release_conn()
     except HTTPError as error:
-        log.error("an answer broke off: %s", type(error).__name__)
-        raise ConnectionResetError(errno.ECONNRESET, "the answer broke off") from error
+        log.error(
+            "an answer broke off: %s",
+            type(error).__name__,
+            extra={"request_id": trace_of(environ).request_id},
+        )
+        raise broken_off(environ) from error
     finally:
         response.close()

@@ -1,9 +1,5 @@
 """What the operations share: the request they serve, how they ask EC2, and how they answer."""
 
-import errno
-import logging
-import socket
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
@@ -13,6 +9,7 @@ from typing import TypeVar
 from webob import Request, Response
 
 from dcproxy import credentials, metrics, native
+from dcproxy.answers import broken_off
 from dcproxy.credentials import Credentials
 from dcproxy.documents.choice import Format
 from dcproxy.ec2 import EC2
@@ -20,11 +17,10 @@ from dcproxy.errors import DeltacloudError
 from dcproxy.native import Page
 from dcproxy.routes import Route, Urls
 from dcproxy.settings import Settings
+from dcproxy.trace import Trace
 
 Answer = TypeVar("Answer")
 Record = TypeVar("Record")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,7 @@ class Call:
     caller: Credentials | None
     ec2: EC2
     settings: Settings
+    trace: Trace
     pause: Callable[[float], None]
 
     @property
@@ -57,7 +54,7 @@ def ask(call: Call, read: Callable[[bytes], Answer], action: str, **parameters: 
 
     ``action`` is boto3's name of it, with EC2's parameters. Raises ``DeltacloudError``.
     """
-    answer = call.ec2.call(call.region, caller_of(call), action, **parameters)
+    answer = call.ec2.call(call.region, caller_of(call), call.trace, action, **parameters)
     try:
         return read(answer)
     except native.UnreadableError as error:
@@ -131,18 +128,6 @@ def _stream(call: Call, texts: Iterator[str]) -> Iterator[bytes]:
         for text in texts:
             yield text.encode()
     except DeltacloudError as error:
-        log.error("a list broke off: %s", error.message)
+        call.trace.error = error
         metrics.LISTS_BROKEN.inc()
-        _reset_http_1_0(call.request)
-        # Not a well-formed end: the client must see that the list is cut. Servers take this
-        # error for a client that went away, and close without a last chunk or a traceback.
-        raise ConnectionResetError(errno.ECONNRESET, "the list broke off") from error
-
-
-def _reset_http_1_0(request: Request) -> None:
-    # HTTP/1.0 has no last chunk to leave out: an end of the connection is the end of the body,
-    # unless it is a reset.
-    connection = request.environ.get("gunicorn.socket")
-    if request.http_version == "HTTP/1.0" and connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
+        raise broken_off(call.request.environ) from error

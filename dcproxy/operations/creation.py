@@ -5,6 +5,7 @@ lost, the tag tells whether there is a snapshot; when two were made, the oldest 
 all the memory there is: replicas and restarts make no difference.
 """
 
+import logging
 import random
 import re
 import secrets
@@ -14,10 +15,10 @@ from hashlib import sha256
 from itertools import chain
 from typing import Any
 
-from dcproxy import metrics, native
+from dcproxy import native
 from dcproxy.errors import DeltacloudError
 from dcproxy.native import Snapshot, TaggedSnapshot
-from dcproxy.operations.call import Call, ask, caller_of, log, pages
+from dcproxy.operations.call import Call, ask, caller_of, pages
 
 CREATE_TAG = "dcproxy:create"
 REQUEST_TAG = "dcproxy:request"
@@ -30,6 +31,8 @@ SETTLE_PAUSES = (1.0,)
 """The same for what others made meanwhile with the same Idempotency-Key."""
 
 _MAX_BACKOFF = 8.0
+
+log = logging.getLogger(__name__)
 
 Found = dict[str, TaggedSnapshot]
 """Snapshots of a token, by their ids."""
@@ -127,7 +130,7 @@ def _create_tagged(
                 if not may_repeat or attempt >= call.settings.retry_attempts:
                     raise _unknown(error, token) if lost else error from error
                 call.pause(random.uniform(0, min(2.0**attempt, _MAX_BACKOFF)))  # noqa: S311
-                metrics.EC2_RETRIES.inc()
+                call.trace.retries += 1
         else:
             found[made.id] = TaggedSnapshot(made, tuple(token.tags.values()))
             if lost:
@@ -196,7 +199,11 @@ def _gather(
         try:
             found |= {tagged.snapshot.id: tagged for tagged in _look(call, token)}
         except DeltacloudError as error:
-            log.warning("cannot look for what a create has made: %s", error.message)
+            log.warning(
+                "cannot look for what a create has made: %s",
+                error.message,
+                extra={"request_id": call.trace.request_id},
+            )
         else:
             has_looked = True
         if sum(map(token.has_made, found.values())) >= of_ours:
@@ -229,7 +236,12 @@ def _delete(call: Call, id: str) -> None:
         ask(call, native.deleted, "delete_snapshot", SnapshotId=id)
     except DeltacloudError as error:
         if error.status != 404:
-            log.error("%s is one too many and could not be deleted: %s", id, error.message)
+            log.error(
+                "%s is one too many and could not be deleted: %s",
+                id,
+                error.message,
+                extra={"request_id": call.trace.request_id},
+            )
 
 
 def _oldest(oldest_first: Sequence[TaggedSnapshot], token: Token) -> Snapshot:

@@ -11,6 +11,8 @@ from lxml import etree
 
 from tests.live.servers import BIN, PROXY_INI, children, gunicorn, running, wait_until
 
+GOOD = "[app:main]\nuse = egg:dcproxy\n"
+
 
 def dcproxy(*arguments):
     return subprocess.run(
@@ -97,6 +99,9 @@ def test_wrong_argument_is_told_in_a_line(arguments, message):
         ("[app:main]\nuse = egg:nothing-like-it\n", "nothing-like-it"),
         ("[app:main]\nuse = config:nothing.ini\n", "nothing.ini"),
         ("not an ini file", "no section headers"),
+        (f"{GOOD}[server:main]\nuse = egg:gunicorn\nworkers = many\n", "workers = 'many'"),
+        (f"{GOOD}[server:main]\nuse = egg:gunicorn\nworker = 2\n", "option worker = '2'"),
+        (f"{GOOD}[loggers]\nkeys = root\n", "logging cannot be set up"),
     ],
 )
 def test_wrong_file_is_told_in_a_line(tmp_path, text, message):
@@ -106,6 +111,21 @@ def test_wrong_file_is_told_in_a_line(tmp_path, text, message):
     assert result.returncode == 2
     assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["-p", "0"], ["-r", "127.0.0.1", "-p", "0"]])
+def test_address_of_the_command_line_wins(tmp_path, arguments):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(f"{GOOD}[server:main]\nuse = egg:gunicorn\nbind = 192.0.2.1:3001\n")
+    with running([BIN / "dcproxy", "-c", ini, *arguments], tmp_path / "log") as server:
+        assert server.get("/api")[0].status == 200
+
+
+def test_address_of_the_file_is_listened_on(tmp_path):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(f"{GOOD}[server:main]\nuse = egg:gunicorn\nbind = 127.0.0.1:0\n")
+    with running([BIN / "dcproxy", "-c", ini], tmp_path / "log") as server:
+        assert server.get("/api")[0].status == 200
 
 
 def test_check_says_that_a_file_is_good():

@@ -272,6 +272,13 @@ def test_answer_is_passed_on_while_it_comes(front, old):
     connection.close()
 
 
+def test_answer_that_is_cut_is_reset_for_http_1_0(front, old):
+    with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
+        client.sendall(b"GET /cut HTTP/1.0\r\nHost: h\r\n\r\n")
+        with client.makefile("rb") as answer, pytest.raises(ConnectionResetError):
+            answer.read()
+
+
 def test_answer_that_is_cut_is_not_taken_for_whole(front, old):
     with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
         client.sendall(b"GET /cut HTTP/1.1\r\nHost: h\r\n\r\n")

@@ -178,6 +178,7 @@ def test_head_has_the_headers_of_get_and_no_body(server, programmed_ec2):
     assert nothing == b""
     for headers in (of_get, of_head):
         headers.pop("Date")
+        headers.pop("X-Request-Id")
     assert of_head == of_get
     assert int(of_head["Content-Length"]) == len(body)
 
@@ -206,8 +207,7 @@ def test_list_that_fails_in_its_middle_has_no_last_chunk(server, programmed_ec2)
     assert headers["Transfer-Encoding"] == "chunked"
     assert b"snap-11111111" in body
     assert not body.endswith(b"0\r\n\r\n")
-    log = wait_until(lambda: "a list broke off" in server.log.read_text(), "the line in the log")
-    assert log
+    wait_until(lambda: '"error_code": "AuthFailure"' in server.log.read_text(), "the log line")
     assert "Traceback" not in server.log.read_text()
 
 

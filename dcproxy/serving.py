@@ -1,0 +1,111 @@
+"""gunicorn as the ``dcproxy`` command runs it: one log, safe reloads, stops that lose nobody."""
+
+import logging
+import select
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
+
+from dcproxy.logs import LineFormatter
+from dcproxy.settings import SettingError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+THREADS = 64
+"""Threads of a worker that waits on the network: measured, see Scaling in the README."""
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn without a command line of its own.
+
+    ``load`` makes the application, ``settings`` gives gunicorn's own settings, both again at each
+    reload; both may raise ``SettingError``.
+    """
+
+    def __init__(
+        self, load: "Callable[[], WSGIApplication]", settings: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self._load = load
+        self._settings = settings
+        super().__init__()
+
+    def do_load_config(self) -> None:
+        """Read the settings. Raises ``SettingError``, where gunicorn would exit."""
+        self.load_default_config()
+        defaults = {
+            "worker_class": Worker,
+            "threads": THREADS,
+            "logger_class": _Log,
+            "control_socket_disable": True,
+        }
+        for name, value in (defaults | dict(self._settings())).items():
+            try:
+                self.cfg.set(name, value)
+            except Exception as error:
+                message = f"option {name} = {value!r} of gunicorn is not allowed: {error}"
+                raise SettingError(message) from error
+        self.cfg.validate()
+
+    def load(self) -> "WSGIApplication":
+        """Make the application, in a worker."""
+        return self._load()
+
+    def check(self) -> None:
+        """Raise ``SettingError`` when this could not start."""
+        Server(self._load, self._settings).load()
+
+    def arbiter(self) -> "_Arbiter":
+        """Make the process that starts and stops the workers. Raises ``SettingError``."""
+        self.check()
+        try:
+            return _Arbiter(self)
+        except Exception as error:
+            raise SettingError(f"logging cannot be set up: {error!r}") from error
+
+    def run(self) -> None:
+        """Serve until a signal says stop."""
+        self.arbiter().run()
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]
+    def reload(self) -> None:
+        """Reload what is good; gunicorn would stop all that runs for a wrong option."""
+        try:
+            self.app.check()
+        except SettingError as error:
+            self.log.error("nothing was reloaded: %s", error)
+        else:
+            super().reload()
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Lets go of the port as soon as it stops.
+
+    gunicorn's own keeps it until the last request is done, with nobody to serve who comes
+    meanwhile. A connection that is refused is one that a balancer takes elsewhere.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Accept connections or do not; a stopping worker serves those that wait already."""
+        super().set_accept_enabled(enabled)
+        if not (enabled or self.alive):
+            while self.sockets:
+                listener = self.sockets.pop()
+                while select.select([listener], [], [], 0)[0]:
+                    self.accept(listener)
+                listener.close()
+
+
+class _Log(Logger):  # type: ignore[misc]
+    def setup(self, cfg: Any) -> None:
+        """Write gunicorn's own lines as the application's, where those have our format."""
+        super().setup(cfg)
+        for ours in logging.getLogger("dcproxy").handlers:
+            if isinstance(ours.formatter, LineFormatter):
+                for handler in self.error_log.handlers:
+                    handler.setFormatter(ours.formatter)

@@ -1,0 +1,222 @@
+"""The log as an operator reads it: a line a request on stderr, JSON or text, or their own."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import threading
+from contextlib import suppress
+from datetime import datetime
+from http.client import HTTPException
+
+import pytest
+
+from tests.conftest import CALLER
+from tests.live.servers import BIN, PROXY_INI, gunicorn, running, wait_until
+from tests.live.test_gunicorn import AUTHORIZATION, THREADS
+from tests.programmed_ec2 import Answer, refusal, snapshot_item, snapshots_page
+
+SNAPSHOTS = "/api/storage_snapshots"
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OWN_LOGGERS = """
+[loggers]
+keys = root, requests
+[logger_root]
+level = INFO
+handlers =
+[logger_requests]
+qualname = dcproxy.requests
+level = INFO
+handlers = own
+[handlers]
+keys = own
+[handler_own]
+class = FileHandler
+args = ("own.log",)
+formatter = own
+[formatters]
+keys = own
+[formatter_own]
+format = OWN %(message)s %(operation)s
+"""
+
+
+@pytest.fixture(scope="module")
+def server(ec2_of_the_session, tmp_path_factory):
+    with gunicorn(tmp_path_factory.mktemp("logs"), ec2_of_the_session.url, *THREADS) as server:
+        yield server
+
+
+@pytest.fixture
+def line_of(server, programmed_ec2):
+    """Send a request with an id of its own, and give the one line that tells of it."""
+
+    def ask(id, address, headers=None, method="GET"):
+        sent = {"Authorization": AUTHORIZATION, "X-Request-Id": id}
+        with suppress(OSError, HTTPException):  # a list that breaks off
+            server.get(address, sent | (headers or {}), method=method)
+        [line] = wait_until(lambda: lines_with(id, server.log), "the line of the request")
+        return line
+
+    return ask
+
+
+def lines_with(id, log):
+    lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in map(json.loads, lines) if line.get("request_id") == id]
+
+
+def test_line_tells_of_a_request(line_of, programmed_ec2):
+    programmed_ec2.respond = lambda request: snapshots_page(snapshot_item("snap-12345678"))
+    headers = {"X-Deltacloud-Provider": "eu-west-1", "traceparent": TRACEPARENT}
+    line = line_of("whole", f"{SNAPSHOTS}/snap-12345678?format=json", headers)
+    assert datetime.fromisoformat(line.pop("time")).tzinfo is not None
+    assert 0 < line.pop("duration") < 30
+    assert line == {
+        "level": "info",
+        "message": "GET /api/storage_snapshots/snap-12345678 200",
+        "request_id": "whole",
+        "method": "GET",
+        "path": "/api/storage_snapshots/snap-12345678",
+        "status": 200,
+        "operation": "storage_snapshots.show",
+        "provider": "eu-west-1",
+        "access_key_id": CALLER[0][-4:],
+        "ec2_request_ids": ["59dbff89-35bd-4eac-99ed-be587EXAMPLE"],
+        "retries": 0,
+        "traceparent": TRACEPARENT,
+    }
+
+
+def test_ec2s_request_id_may_come_in_a_header(line_of, programmed_ec2):
+    answer = Answer(b"<a/>", headers=(("x-amzn-RequestId", "in-the-header"),))
+    programmed_ec2.respond = lambda request: answer
+    assert line_of("header", SNAPSHOTS)["ec2_request_ids"] == ["in-the-header"]
+
+
+def test_line_of_what_no_operation_answers(line_of):
+    line = line_of("nothing", "/nowhere/%0a%22", {"Authorization": ""})
+    assert (line["status"], line["operation"], line["path"]) == (404, "none", "/nowhere/%0A%22")
+    assert "access_key_id" not in line
+
+
+def test_line_tells_what_ec2_refused_and_how_often_it_was_asked(line_of, programmed_ec2):
+    programmed_ec2.respond = lambda request: refusal("InternalError", 500)
+    line = line_of("refused", f"{SNAPSHOTS}/snap-12345678")
+    assert (line["level"], line["status"], line["retries"]) == ("error", 502, 2)
+    assert line["error_code"] == "InternalError"
+    assert line["error"] == "InternalError: EC2 says no."
+    assert line["ec2_request_ids"] == ["ea966190-f9aa-478e-9ede-example"] * 3
+
+
+def test_line_of_a_clients_mistake_is_no_error(line_of, programmed_ec2):
+    programmed_ec2.respond = lambda request: refusal("UnauthorizedOperation", 403)
+    line = line_of("forbidden", SNAPSHOTS)
+    assert (line["level"], line["error_code"]) == ("info", "UnauthorizedOperation")
+    assert "error" not in line
+
+
+def test_line_of_a_list_that_broke_off_is_an_error(line_of, programmed_ec2):
+    programmed_ec2.respond = lambda request: (
+        refusal("AuthFailure", 401)
+        if "NextToken" in request.parameters
+        else snapshots_page(snapshot_item("snap-12345678"), "more")
+    )
+    line = line_of("broken", SNAPSHOTS, {"Connection": "close"})
+    assert (line["level"], line["status"], line["error_code"]) == ("error", 200, "AuthFailure")
+    assert len(line["ec2_request_ids"]) == 2
+
+
+def test_traceparent_that_is_not_well_formed_is_left_out(line_of):
+    assert "traceparent" not in line_of("untraced", "/api", {"traceparent": "00-xyz"})
+
+
+def test_probes_and_scrapes_have_no_line(server):
+    for address in ("/healthz", "/metrics"):
+        server.get(address, {"X-Request-Id": "probe"})
+    server.get("/api", {"X-Request-Id": "after-the-probes"})
+    wait_until(lambda: lines_with("after-the-probes", server.log), "the line of the request")
+    assert lines_with("probe", server.log) == []
+
+
+def test_text_is_a_line_for_people(tmp_path, ec2_of_the_session, programmed_ec2):
+    programmed_ec2.respond = lambda request: refusal("AuthFailure", 401, "Two\nlines.")
+    replace = [("#log_format = json", "log_format = text")]
+    with gunicorn(tmp_path, ec2_of_the_session.url, *THREADS, replace=replace) as server:
+        server.get(SNAPSHOTS, {"Authorization": AUTHORIZATION, "X-Request-Id": "readable"})
+        log = wait_until(lambda: re.search(".*readable.*", server.log.read_text()), "the line")
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO GET /api/storage_snapshots 401 "
+        r"request_id=readable duration=[\d.e-]+ operation=storage_snapshots\.index "
+        rf"provider=us-east-1 access_key_id={CALLER[0][-4:]} "
+        r"ec2_request_ids=ea966190-f9aa-478e-9ede-example retries=0 error_code=AuthFailure",
+        log[0],
+    )
+
+
+def test_loggers_of_the_file_win(tmp_path, ec2_of_the_session, programmed_ec2):
+    replace = [("[app:main]", OWN_LOGGERS + "[app:main]")]
+    with gunicorn(tmp_path, ec2_of_the_session.url, *THREADS, replace=replace) as server:
+        server.get("/api")
+        own = tmp_path / "own.log"
+        wait_until(lambda: "GET /api 200" in own.read_text(), "the line in the operator's log")
+        assert "GET /api 200" not in server.log.read_text()
+    assert own.read_text() == "OWN GET /api 200 entry_point.show\n"
+
+
+def command_with(tmp_path, more=""):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(PROXY_INI.read_text().replace("[app:main]", more + "[app:main]"))
+    return [BIN / "dcproxy", "--config", ini, "--port", "0"]
+
+
+def test_command_logs_nothing_but_json_where_no_terminal_is(tmp_path):
+    log = tmp_path / "log"
+    with open(log, "w") as stderr:
+        process = subprocess.Popen(
+            command_with(tmp_path), stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+    try:
+        url = process.stdout.readline().split()[-1]
+        subprocess.run(["curl", "-sf", "-H", "X-Request-Id: mine", url], check=True)
+        wait_until(lambda: lines_with("mine", log), "the line of the request")
+    finally:
+        process.terminate()
+        process.wait(40)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any("Listening at" in line["message"] for line in lines)
+    assert [line["path"] for line in lines if "path" in line] == ["/api"]
+
+
+def test_command_logs_text_in_a_terminal(tmp_path):
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(command_with(tmp_path), stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    seen = []
+    threading.Thread(target=collect, args=(ours, seen), daemon=True).start()
+    try:
+        url = wait_until(lambda: re.search(r"answers at (\S+)", "".join(seen)), "the address")[1]
+        subprocess.run(["curl", "-sf", url], check=True, stdout=subprocess.DEVNULL)
+        wait_until(lambda: re.search(r"Z INFO GET /api 200 \w", "".join(seen)), "the line")
+    finally:
+        process.terminate()
+        process.wait(40)
+    assert "{" not in "".join(seen)
+
+
+def collect(descriptor, seen):
+    try:
+        while data := os.read(descriptor, 65536):
+            seen.append(data.decode())
+    except OSError:
+        pass  # the terminal is closed
+
+
+def test_loggers_of_the_file_win_for_the_command_too(tmp_path):
+    command = command_with(tmp_path, OWN_LOGGERS)
+    with running([*command[:-1], "0"], tmp_path / "log", cwd=tmp_path) as server:
+        server.get("/api")
+        own = tmp_path / "own.log"
+        wait_until(lambda: "GET /api 200" in own.read_text(), "the line in the operator's log")
+        assert "GET /api 200" not in server.log.read_text()

@@ -1,0 +1,136 @@
+"""The command while it runs: figures of all workers, reloads, and files that are no good."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.live.servers import BIN, PROXY_INI, children, gunicorn, running, wait_until
+from tests.live.test_gunicorn import THREADS
+
+REQUESTS = ("dcproxy_requests_total", ("entry_point.show", "200"))
+
+
+@pytest.fixture
+def ini(tmp_path):
+    file = tmp_path / "proxy.ini"
+    file.write_text(PROXY_INI.read_text())
+    return file
+
+
+@pytest.fixture
+def server(ini, tmp_path):
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
+    with running(command, tmp_path / "log", env=env) as server:
+        wait_until(lambda: workers_at_work(tmp_path, server.process.pid) == 2, "both workers")
+        yield server
+
+
+def workers_at_work(folder, master):
+    """How many have written figures; one that is only just forked does not hear signals yet."""
+    files = [file.name for file in folder.glob("dcproxy-figures-*/*")]
+    return sum(f"gauge_max_{pid}.db" in files for pid in children(master))
+
+
+def figure(server, name, labels):
+    _, body = server.get("/metrics")
+    samples = [
+        sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+        if (sample.name, tuple(sample.labels.values())) == (name, labels)
+    ]
+    return sum(samples)
+
+
+def replace(ini, old, new):
+    text = ini.read_text()
+    assert old in text
+    ini.write_text(text.replace(old, new))
+
+
+def reload(server):
+    server.process.send_signal(signal.SIGHUP)
+
+
+def test_figures_are_sums_of_all_workers(server):
+    for _ in range(40):
+        server.get("/api")
+    assert {figure(server, *REQUESTS) for _ in range(20)} == {40}
+
+
+def test_figures_outlive_their_workers(server):
+    server.get("/api")
+    old = children(server.process.pid)
+    reload(server)
+    wait_until(lambda: not set(old) & set(children(server.process.pid)), "the old workers to end")
+    server.get("/api")
+    assert figure(server, *REQUESTS) == 2
+
+
+def test_figures_leave_nothing_behind(ini, tmp_path):
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
+    with running(command, tmp_path / "log", env=env):
+        assert list(tmp_path.glob("dcproxy-figures-*/*.db"))
+    assert not list(tmp_path.glob("dcproxy-figures-*"))
+
+
+def test_new_master_has_figures_of_its_own(server, tmp_path):
+    old = server.process.pid
+    server.process.send_signal(signal.SIGUSR2)
+    new = wait_until(lambda: new_master(old), "the new master")
+    try:
+        wait_until(lambda: workers_at_work(tmp_path, new) == 2, "its workers")
+        server.process.terminate()
+        server.process.wait(40)
+        server.get("/api")
+        assert figure(server, *REQUESTS) == 1
+        assert len(list(tmp_path.glob("dcproxy-figures-*"))) == 1
+    finally:
+        os.kill(new, signal.SIGTERM)
+        wait_until(lambda: not Path(f"/proc/{new}").exists(), "the new master to end")
+
+
+def new_master(old):
+    return next((pid for pid in children(old) if children(pid)), None)
+
+
+def test_figures_of_gunicorn_itself_are_sums_where_it_has_a_folder(tmp_path, moto_url):
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    with gunicorn(tmp_path, moto_url, *THREADS, "--workers=2", env=env) as server:
+        for _ in range(20):
+            server.get("/api")
+        assert {figure(server, *REQUESTS) for _ in range(10)} == {20}
+
+
+def test_reload_takes_what_the_file_says_now(server, ini, tmp_path):
+    replace(ini, "health = /healthz", "health = /up")
+    replace(ini, "workers = 2", "workers = 3")
+    reload(server)
+    wait_until(lambda: server.get("/up")[0].status == 200, "the new address")
+    wait_until(lambda: workers_at_work(tmp_path, server.process.pid) == 3, "the third worker")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("page_size = 1000", "page_size = 4", "page_size = '4' is not allowed"),
+        ("workers = 2", "workers = many", "workers = 'many'"),
+        ("[app:main]", "app:main", "no section headers"),
+    ],
+)
+def test_reload_of_a_wrong_file_changes_nothing_and_says_why(server, ini, old, new, message):
+    workers = children(server.process.pid)
+    ini.write_text(ini.read_text().partition("\n\n")[2])  # without the comment before a section
+    replace(ini, old, new)
+    reload(server)
+    wait_until(lambda: message in server.log.read_text(), "the line in the log")
+    assert "nothing was reloaded" in server.log.read_text()
+    assert server.get("/api")[0].status == 200
+    assert children(server.process.pid) == workers
