@@ -1,127 +1,222 @@
-"""Two replicas behind HAProxy: they add up, and one may die without a lost read."""
+"""Two replicas behind the balancers of ``deploy/``: one public name, and no lost request."""
 
 import os
-import shutil
 import signal
-import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Event
+from http.client import HTTPConnection, HTTPException
+from itertools import count
 
 import pytest
 from lxml import etree
 
-from tests.live.servers import Server, children, free_port, gunicorn, wait_until
-from tests.live.test_gunicorn import AUTHORIZATION, THREADS
-from tests.programmed_ec2 import ProgrammedEC2, snapshot_item, snapshots_page
+from tests.live import balancers
+from tests.live.balancers import replicas
+from tests.live.servers import LIMIT_SECONDS, children, wait_until
+from tests.live.test_gunicorn import AUTHORIZATION
+from tests.programmed_ec2 import ProgrammedEC2, refusal, snapshot_item, snapshots_page
 
-HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-SHOW = "/api/storage_snapshots/snap-12345678"
-
-pytestmark = pytest.mark.skipif(
-    HAPROXY is None and not os.environ.get("CI"), reason="needs Debian's package haproxy"
-)
-
-CONFIGURATION = """
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 60s
-    timeout server 60s
-    option redispatch 1
-    retries 5
-    retry-on conn-failure empty-response response-timeout
-
-frontend deltacloud
-    bind 127.0.0.1:{port}
-    default_backend replicas
-
-backend replicas
-    # A create that may have arrived must not be sent again.
-    http-request disable-l7-retry if METH_POST
-    option httpchk GET /api
-    timeout check 5s
-    default-server check inter 500ms fall 2 rise 1
-    server one 127.0.0.1:{one}
-    server two 127.0.0.1:{two}
-"""
+SNAPSHOTS = "/api/storage_snapshots"
+SHOW = f"{SNAPSHOTS}/snap-12345678"
+CALLERS = 8
 
 
-@contextmanager
-def haproxy(folder, one, two):
-    port = free_port()
-    configuration = folder / "haproxy.cfg"
-    configuration.write_text(CONFIGURATION.format(port=port, one=one, two=two))
-    log = folder / "haproxy.log"
-    with open(log, "w") as output:
-        process = subprocess.Popen(
-            [HAPROXY, "-db", "-f", configuration], stdout=output, stderr=output
-        )
-    try:
-        server = Server(process, port, log)
-        wait_until(lambda: answers(server), "HAProxy to answer")
-        yield server
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def answers(server):
-    try:
-        return server.get("/api")[0].status == 200
-    except OSError:
-        return False
-
-
-@pytest.fixture
-def replicas(tmp_path):
-    """Two replicas, each with an EC2 of its own that counts, and HAProxy before them."""
+@pytest.fixture(params=["haproxy", "nginx"])
+def balanced(request, tmp_path):
+    """Two replicas, each with an EC2 of its own that counts, and a balancer before them."""
+    balancer = getattr(balancers, request.param)
     with ProgrammedEC2() as first, ProgrammedEC2() as second:
         for ec2 in (first, second):
             ec2.respond = lambda request: snapshots_page(snapshot_item("snap-12345678"))
-        for name in ("one", "two"):
-            (tmp_path / name).mkdir()
         with (
-            gunicorn(tmp_path / "one", first.url, *THREADS) as one,
-            gunicorn(tmp_path / "two", second.url, *THREADS) as two,
-            haproxy(tmp_path, one.port, two.port) as front,
+            replicas(tmp_path, first.url, second.url) as both,
+            balancer(tmp_path, [replica.port for replica in both]) as front,
         ):
-            yield front, (one, two), (first, second)
+            yield front, both, (first, second)
 
 
 def read(front):
-    headers = {"Authorization": AUTHORIZATION, "Host": "deltacloud.example.org"}
+    headers = {"Authorization": AUTHORIZATION, "Host": "cloud.example.org"}
     response, body = front.get(SHOW, headers)
     return response.status, etree.fromstring(body).get("href")
 
 
-def test_replicas_add_up_and_give_out_the_public_name(replicas):
-    front, _, ec2s = replicas
-    with ThreadPoolExecutor(8) as pool:
+def test_replicas_add_up_and_give_out_the_public_name(balanced):
+    front, _, ec2s = balanced
+    with ThreadPoolExecutor(CALLERS) as pool:
         seen = set(pool.map(lambda _: read(front), range(100)))
-    assert seen == {(200, f"http://deltacloud.example.org{SHOW}")}
+    assert seen == {(200, f"http://cloud.example.org{SHOW}")}
     served = [len(ec2.requests) for ec2 in ec2s]
     assert sum(served) == 100
     assert min(served) > 20
 
 
-def test_replica_that_dies_loses_no_read(replicas):
-    front, (one, _), (first, _) = replicas
-    died = Event()
+def test_links_of_a_client_with_tls_are_https(balanced):
+    front, _, _ = balanced
+    connection = front.connect_by_tls()
+    connection.request("GET", "/api", headers={"Host": "cloud.example.org"})
+    links = etree.fromstring(connection.getresponse().read()).xpath("link/@href")
+    connection.close()
+    assert links
+    assert all(link.startswith("https://cloud.example.org/api/") for link in links)
+
+
+def test_only_the_balancer_is_believed(balanced):
+    front, _, _ = balanced
+    forged = {
+        "X-Forwarded-Host": "evil.example.org",
+        "X-Forwarded-Proto": "evil",
+        "X-Forwarded-Prefix": "/evil",
+        "X-Forwarded-Port": "666",
+        "X-Forwarded-For": "192.0.2.1",
+    }
+    _, body = front.get("/api", forged)
+    assert all(
+        link.startswith(f"http://127.0.0.1:{front.port}/api/")
+        for link in etree.fromstring(body).xpath("link/@href")
+    )
+
+
+def test_client_sees_deltaclouds_server_and_no_figures(balanced):
+    front, _, _ = balanced
+    assert front.get("/api")[0].headers["Server"] == "Apache-Deltacloud/1.1.3"
+    assert front.get("/metrics")[0].status == 404
+
+
+def test_list_that_breaks_off_is_not_taken_for_whole(balanced):
+    front, _, ec2s = balanced
+    for ec2 in ec2s:
+        ec2.respond = lambda request: (
+            refusal("AuthFailure", 401)
+            if "NextToken" in request.parameters
+            else snapshots_page(snapshot_item("snap-12345678"), "more")
+        )
+    with pytest.raises((HTTPException, OSError)):
+        front.get(SNAPSHOTS, {"Authorization": AUTHORIZATION})
+
+
+def test_replica_that_dies_loses_no_read(balanced):
+    front, (one, _), (first, _) = balanced
+    died = threading.Event()
 
     def answer_too_late(request):
         died.wait(30)
         return snapshots_page("")
 
     first.respond = answer_too_late
-    with ThreadPoolExecutor(8) as pool:
-        reads = [pool.submit(read, front) for _ in range(8)]
+    with ThreadPoolExecutor(CALLERS) as pool:
+        reads = [pool.submit(read, front) for _ in range(CALLERS)]
         wait_until(lambda: first.requests, "the replica to be at work")
-        workers = children(one.process.pid)
-        one.process.kill()
+        master = one.server.process
+        workers = children(master.pid)
+        master.kill()
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
         died.set()
         reads += [pool.submit(read, front) for _ in range(100)]
         seen = {future.result() for future in reads}
-    assert seen == {(200, f"http://deltacloud.example.org{SHOW}")}
+    assert seen == {(200, f"http://cloud.example.org{SHOW}")}
+
+
+def restart(replica):
+    replica.stop()
+    replica.start()
+
+
+def reload(replica):
+    master = replica.server.process
+    old = set(children(master.pid))
+    master.send_signal(signal.SIGHUP)
+    wait_until(lambda: not old & set(children(master.pid)), "the old workers to end")
+
+
+@pytest.mark.parametrize(
+    ("balancer", "roll"),
+    [
+        (balancers.haproxy, restart),
+        (balancers.nginx, restart),
+        (balancers.haproxy, reload),
+    ],
+)
+def test_roll_under_load_fails_no_read_and_doubles_or_loses_no_create(
+    tmp_path, balancer, roll, moto_url, ec2, volume_id, snapshot_id
+):
+    done = threading.Event()
+    numbers = count()
+
+    def call(caller):
+        """Read and create, one connection a request or kept alive, until the roll is done."""
+        outcomes = []
+        connection = front.connect()
+        while not done.is_set():
+            number = next(numbers)
+            if caller % 2:
+                connection.close()
+            outcomes.append(ask(connection, "GET", f"{SNAPSHOTS}/{snapshot_id}"))
+            outcomes.append(ask(connection, "GET", f"{SNAPSHOTS}?owner_id=self"))
+            name = f"name=roll-{number}"
+            outcomes.append(ask(connection, "POST", f"{SNAPSHOTS}?volume_id={volume_id}&{name}"))
+        connection.close()
+        return outcomes
+
+    with (
+        replicas(tmp_path, moto_url, moto_url) as both,
+        balancer(tmp_path, [replica.port for replica in both]) as front,
+        ThreadPoolExecutor(CALLERS) as pool,
+    ):
+        calls = [pool.submit(call, caller) for caller in range(CALLERS)]
+        try:
+            for replica in both * 2:
+                roll(replica)
+        finally:
+            done.set()
+        outcomes = [outcome for future in calls for outcome in future.result()]
+    assert [outcome for outcome in outcomes if outcome[0] not in (200, 201)] == []
+    created = [id for status, id in outcomes if status == 201]
+    found = ec2.describe_snapshots(Filters=[{"Name": "volume-id", "Values": [volume_id]}])
+    there = [snapshot["SnapshotId"] for snapshot in found["Snapshots"]]
+    assert len(created) > CALLERS
+    assert sorted(there) == sorted([*created, snapshot_id])
+
+
+def ask(connection: HTTPConnection, method, address):
+    try:
+        connection.request(method, address, headers={"Authorization": AUTHORIZATION})
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, HTTPException) as error:
+        connection.close()
+        return method, repr(error)
+    return response.status, etree.fromstring(body).get("id") if response.status < 400 else body
+
+
+def test_list_that_runs_when_the_stop_comes_ends_whole_and_new_calls_are_refused(tmp_path):
+    release = threading.Event()
+    with ProgrammedEC2() as ec2:
+
+        def respond(request):
+            if "NextToken" not in request.parameters:
+                return snapshots_page(snapshot_item("snap-11111111"), "more")
+            release.wait(2 * LIMIT_SECONDS)
+            return snapshots_page(snapshot_item("snap-22222222"))
+
+        ec2.respond = respond
+        with replicas(tmp_path, ec2.url) as [replica]:
+            connection = replica.server.connect()
+            connection.request("GET", SNAPSHOTS, headers={"Authorization": AUTHORIZATION})
+            response = connection.getresponse()
+            replica.server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: refuses(replica.server), "new connections to be refused")
+            release.set()
+            ids = etree.fromstring(response.read()).xpath("*/@id")
+            connection.close()
+            assert replica.server.process.wait(LIMIT_SECONDS) == 0
+    assert ids == ["snap-11111111", "snap-22222222"]
+
+
+def refuses(server):
+    try:
+        server.get("/healthz")
+    except ConnectionError:
+        return True
+    return False
