@@ -64,6 +64,7 @@ _FAILURES: dict[type[Exception], str] = {
     ReadTimeoutError: "did not answer in time",
     EndpointConnectionError: "cannot be reached",
     ConnectionClosedError: "broke the connection",
+    ProxyConnectionError: "cannot be reached: the proxy on the way to it does not answer",
     SSLError: "has a TLS certificate that does not verify",
 }
 

@@ -89,12 +89,18 @@ class _QuietHandler(WSGIRequestHandler):
 class ProgrammedEC2:
     """``respond`` turns a request into an answer; ``requests`` are all that came."""
 
-    def __init__(self) -> None:
+    def __init__(self, ssl_context: tuple[str, str] | None = None) -> None:
         self.reset()
         self._server = make_server(
-            "127.0.0.1", 0, self._application, threaded=True, request_handler=_QuietHandler
+            "127.0.0.1",
+            0,
+            self._application,
+            threaded=True,
+            request_handler=_QuietHandler,
+            ssl_context=ssl_context,
         )
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        scheme = "https" if ssl_context else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
 
     def reset(self) -> None:
         self.respond: Callable[[Request], Answer] = lambda request: snapshots_page("")

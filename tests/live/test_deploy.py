@@ -1,0 +1,138 @@
+"""The other files of ``deploy/``, each asked by the tool of its kind; and TLS by gunicorn."""
+
+import json
+import re
+import shutil
+import ssl
+import subprocess
+from contextlib import ExitStack
+from http.client import HTTPSConnection
+
+import kubernetes_validate
+import pytest
+import yaml
+from lxml import etree
+
+from tests.live.balancers import DEPLOY, certificate, needs
+from tests.live.servers import BIN, PROXY_INI, free_port, gunicorn, running
+from tests.live.test_gunicorn import THREADS
+
+UNIT = "dcproxy@.service"
+IN_THE_IMAGE = "/opt/dcproxy/bin/"
+
+
+def test_unit_is_hardened():
+    # The threshold is in tenths.
+    command = "security --offline=true --threshold=20 --no-pager"
+    result = systemd_analyze(*command.split(), DEPLOY / UNIT)
+    assert result.returncode == 0, result.stdout
+
+
+def test_unit_has_no_mistake(tmp_path):
+    text = (DEPLOY / UNIT).read_text().replace(IN_THE_IMAGE, f"{BIN}/")
+    unit = tmp_path / "dcproxy@3001.service"
+    unit.write_text(text)
+    result = systemd_analyze("verify", unit)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def systemd_analyze(*arguments):
+    return subprocess.run(
+        [needs("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture
+def instructions():
+    """The last stage of the Containerfile: instructions by their names."""
+    text = (DEPLOY / "Containerfile").read_text().replace("\\\n", " ")
+    stage = text[text.rindex("\nFROM ") :]
+    return dict(re.findall(r"^([A-Z]+) +(.*)$", stage, re.MULTILINE))
+
+
+def test_image_runs_and_says_whether_it_is_healthy(instructions, tmp_path, moto_url):
+    shutil.copy(PROXY_INI, tmp_path)
+    port = free_port()
+
+    def here(words):
+        words = [word.replace(IN_THE_IMAGE, f"{BIN}/") for word in words]
+        words = [word.replace("/etc/dcproxy", str(tmp_path)) for word in words]
+        return [word.replace(":3001/", f":{port}/") for word in words]
+
+    command = here(json.loads(instructions["ENTRYPOINT"]) + json.loads(instructions["CMD"]))
+    check = here(json.loads(instructions["HEALTHCHECK"].partition(" CMD ")[2]))
+    loopback = [word.replace("0.0.0.0", "127.0.0.1") for word in command]
+    with running([*loopback, "--port", port], tmp_path / "log"):
+        assert subprocess.run(check).returncode == 0
+    assert subprocess.run(check, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_image_is_not_run_by_root(instructions):
+    user = instructions["USER"].partition(":")[0]
+    assert user.isdecimal()
+    assert int(user) > 0
+
+
+@pytest.fixture(scope="module")
+def manifests():
+    documents = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+    return {document["kind"]: document for document in documents}
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Deployment", "Service", "PodDisruptionBudget"])
+@pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
+def test_manifest_follows_the_schema(manifests, kind, version):
+    kubernetes_validate.validate(manifests[kind], version, strict=True)
+
+
+def test_manifests_select_the_pods_of_the_deployment(manifests):
+    labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert manifests["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert manifests["Service"]["spec"]["selector"] == labels
+    assert manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+
+
+def test_configuration_of_the_pods_is_served_where_their_probes_ask(manifests, tmp_path):
+    pod = manifests["Deployment"]["spec"]["template"]
+    [container] = pod["spec"]["containers"]
+    [volume] = [volume for volume in pod["spec"]["volumes"] if "configMap" in volume]
+    assert volume["configMap"]["name"] == manifests["ConfigMap"]["metadata"]["name"]
+    [folder] = [
+        mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == volume["name"]
+    ]
+    for name, text in manifests["ConfigMap"]["data"].items():
+        (tmp_path / name).write_text(text)
+    arguments = [word.replace(folder, str(tmp_path)) for word in container["args"]]
+    arguments[arguments.index("0.0.0.0")] = "127.0.0.1"
+    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")]
+    with running([BIN / "dcproxy", *arguments, "--port", "0"], tmp_path / "log") as server:
+        for probe in probes:
+            assert probe["port"] == container["ports"][0]["name"]
+            assert server.get(probe["path"])[0].status == 200
+        scraped = server.get(pod["metadata"]["annotations"]["prometheus.io/path"])[0]
+        assert scraped.headers["Content-Type"].startswith("text/plain; version=")
+
+
+@pytest.mark.parametrize("by", ["dcproxy", "gunicorn"])
+def test_gunicorn_speaks_tls_itself(tmp_path, moto_url, by):
+    ca, key, signed = certificate(tmp_path)
+    with ExitStack() as stack:
+        if by == "gunicorn":
+            options = ("--certfile", signed, "--keyfile", key)
+            server = stack.enter_context(gunicorn(tmp_path, moto_url, *THREADS, *options))
+        else:
+            ini = tmp_path / "proxy.ini"
+            files = f"workers = 2\ncertfile = {signed}\nkeyfile = {key}"
+            ini.write_text(PROXY_INI.read_text().replace("workers = 2", files))
+            command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
+            server = stack.enter_context(running(command, tmp_path / "log"))
+            assert f"dcproxy answers at https://localhost:{server.port}/api" in (
+                server.log.read_text()
+            )
+        context = ssl.create_default_context(cafile=ca)
+        connection = HTTPSConnection("localhost", server.port, context=context, timeout=10)
+        connection.request("GET", "/api")
+        links = etree.fromstring(connection.getresponse().read()).xpath("link/@href")
+        connection.close()
+    assert links
+    assert all(link.startswith(f"https://localhost:{server.port}/api/") for link in links)

@@ -1,0 +1,87 @@
+"""EC2 over TLS with a certificate authority of one's own, and through a proxy on the way out."""
+
+import os
+import subprocess
+
+import pytest
+from lxml import etree
+
+from tests.live.balancers import certificate, needs
+from tests.live.servers import free_port, gunicorn, wait_until
+from tests.live.test_gunicorn import AUTHORIZATION, THREADS
+from tests.programmed_ec2 import ProgrammedEC2, snapshot_item, snapshots_page
+
+SHOW = "/api/storage_snapshots/snap-12345678"
+OF_THE_HOST = ("AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+
+
+@pytest.fixture
+def ca_key_and_certificate(tmp_path):
+    return certificate(tmp_path)
+
+
+@pytest.fixture
+def private_ec2(ca_key_and_certificate):
+    _, key, signed = ca_key_and_certificate
+    with ProgrammedEC2(ssl_context=(str(signed), str(key))) as ec2:
+        ec2.respond = lambda request: snapshots_page(snapshot_item("snap-12345678"))
+        yield ec2
+
+
+@pytest.fixture
+def proxy(tmp_path):
+    """tinyproxy, and the log in which it names where it was told to connect to."""
+    program = needs("tinyproxy")
+    port, log = free_port(), tmp_path / "tinyproxy.log"
+    configuration = tmp_path / "tinyproxy.conf"
+    configuration.write_text(f'Listen 127.0.0.1\nPort {port}\nLogFile "{log}"\nLogLevel Info\n')
+    process = subprocess.Popen([program, "-d", "-c", configuration])
+    wait_until(lambda: log.exists() and "Accepting connections" in log.read_text(), "tinyproxy")
+    yield f"http://127.0.0.1:{port}", log
+    process.terminate()
+    process.wait(10)
+
+
+def ask(tmp_path, endpoint, **environment):
+    env = {name: value for name, value in os.environ.items() if name not in OF_THE_HOST}
+    with gunicorn(tmp_path, endpoint, *THREADS, env=env | environment) as server:
+        response, body = server.get(SHOW, {"Authorization": AUTHORIZATION})
+    return response.status, etree.fromstring(body)
+
+
+def test_certificate_of_the_bundle_is_trusted(tmp_path, private_ec2, ca_key_and_certificate):
+    bundle = str(ca_key_and_certificate[0])
+    status, snapshot = ask(tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle)
+    assert (status, snapshot.get("id")) == (200, "snap-12345678")
+
+
+def test_certificate_of_nobody_we_know_is_not(tmp_path, private_ec2):
+    status, error = ask(tmp_path, private_ec2.url)
+    assert status == 502
+    assert "has a TLS certificate that does not verify" in error.findtext("message")
+    assert private_ec2.requests == []
+
+
+def test_proxy_is_asked_for_a_tunnel(tmp_path, private_ec2, ca_key_and_certificate, proxy):
+    url, log = proxy
+    bundle = str(ca_key_and_certificate[0])
+    status, _ = ask(tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=url)
+    assert status == 200
+    assert f"CONNECT {private_ec2.url.removeprefix('https://')}" in log.read_text()
+
+
+def test_no_proxy_leaves_the_proxy_out(tmp_path, private_ec2, ca_key_and_certificate, proxy):
+    url, log = proxy
+    bundle = str(ca_key_and_certificate[0])
+    status, _ = ask(
+        tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=url, NO_PROXY="127.0.0.1"
+    )
+    assert status == 200
+    assert "CONNECT" not in log.read_text()
+
+
+def test_proxy_that_is_gone_is_a_clear_502(tmp_path, private_ec2):
+    gone = f"http://127.0.0.1:{free_port()}"
+    status, error = ask(tmp_path, private_ec2.url, HTTPS_PROXY=gone)
+    assert status == 502
+    assert "proxy" in error.findtext("message")
