@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             _serve(given, stack)
         except SettingError as error:
-            parser.error(str(error))
+            parser.exit(2, f"{parser.prog}: error: {error}\n")
         except KeyboardInterrupt:
             sys.exit(130)
 

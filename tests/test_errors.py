@@ -84,6 +84,10 @@ def test_refusal_is_a_json_document(client_of_programmed, programmed_ec2):
     }
 
 
+def test_xml_begins_with_the_element_by_which_libdeltacloud_knows_an_error(client):
+    assert client.get(f"{SHOW}?format=xml", status=404).body.startswith(b"<error ")
+
+
 def test_refusal_is_a_page(client_of_programmed, programmed_ec2):
     programmed_ec2.respond = lambda request: refusal("UnauthorizedOperation", 403, "<b>No.")
     page = client_of_programmed.get(f"{SHOW}?format=html", status=403)

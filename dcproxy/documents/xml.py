@@ -176,13 +176,13 @@ def _href(urls: Urls, collection: str, id: str) -> str:
 
 
 def error(report: ErrorReport) -> str:
-    """Write an error."""
+    """Write an error; without a declaration, since libdeltacloud knows it by its first bytes."""
     parameters = "".join(
         f"    <param name='{_attribute(name)}'>{_cdata(value)}</param>\n"
         for name, value in report.parameters.items()
     )
     return (
-        f"{_DECLARATION}<error status='{report.status}' url='{_attribute(report.url)}'>\n"
+        f"<error status='{report.status}' url='{_attribute(report.url)}'>\n"
         f"  <backend driver='{deltacloud.DRIVER}' provider='{_attribute(report.provider)}'>"
         "</backend>\n"
         f"  <code>{report.status}</code>\n"

@@ -109,8 +109,9 @@ def test_wrong_file_is_told_in_a_line(tmp_path, text, message):
     ini.write_text(text)
     result = dcproxy("-c", ini)
     assert result.returncode == 2
-    assert message in result.stderr.splitlines()[-1]
-    assert "Traceback" not in result.stderr
+    [line] = result.stderr.splitlines()
+    assert line.startswith("dcproxy: error: ")
+    assert message in line
 
 
 @pytest.mark.parametrize("arguments", [["-p", "0"], ["-r", "127.0.0.1", "-p", "0"]])

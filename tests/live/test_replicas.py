@@ -19,6 +19,16 @@ from tests.programmed_ec2 import ProgrammedEC2, refusal, snapshot_item, snapshot
 SNAPSHOTS = "/api/storage_snapshots"
 SHOW = f"{SNAPSHOTS}/snap-12345678"
 CALLERS = 8
+DELTACLOUDS_HEADERS = {
+    "Content-Length",
+    "Content-Type",
+    "Date",
+    "ETag",
+    "Server",
+    "WWW-Authenticate",
+    "X-Deltacloud-Driver",
+    "X-Deltacloud-Provider",
+}
 
 
 @pytest.fixture(params=["haproxy", "nginx"])
@@ -81,6 +91,15 @@ def test_client_sees_deltaclouds_server_and_no_figures(balanced):
     front, _, _ = balanced
     assert front.get("/api")[0].headers["Server"] == "Apache-Deltacloud/1.1.3"
     assert front.get("/metrics")[0].status == 404
+
+
+def test_headers_are_written_as_the_old_server_wrote_them(balanced):
+    front, _, _ = balanced
+    headers = {"X-Deltacloud-Provider": "us-east-1"}
+    seen = set()
+    for address in ("/api", SNAPSHOTS):
+        seen |= set(front.get(address, headers)[0].headers.keys())
+    assert seen >= DELTACLOUDS_HEADERS
 
 
 def test_list_that_breaks_off_is_not_taken_for_whole(balanced):
