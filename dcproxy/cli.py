@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     if given.driver == "mock" and not all(map(find_spec, ("moto", "flask"))):
         parser.error("the mock EC2 is not installed: pip install 'dcproxy[mock]'")
     with ExitStack() as stack:
-        stack.enter_context(_figures_of_all_workers())
         try:
+            stack.enter_context(_figures_of_all_workers())
             _serve(given, stack)
         except SettingError as error:
             parser.exit(2, f"{parser.prog}: error: {error}\n")
@@ -96,11 +96,17 @@ def _file(text: str) -> Path:
 
 @contextmanager
 def _figures_of_all_workers() -> Iterator[None]:
-    """Let the figures of /metrics be sums of all workers, unless the operator has said where."""
+    """Let the figures of /metrics be sums of all workers, unless the operator has said where.
+
+    Raises ``SettingError`` where there is no folder to write to.
+    """
     if os.environ.get(_FIGURES):
         yield
         return
-    folder = tempfile.mkdtemp(prefix="dcproxy-figures-")
+    try:
+        folder = tempfile.mkdtemp(prefix="dcproxy-figures-")
+    except OSError as error:
+        raise SettingError(f"the figures of /metrics need a folder to write to: {error}") from error
     os.environ[_FIGURES] = folder
     owner = os.getpid()
     try:

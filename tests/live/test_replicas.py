@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 
@@ -31,18 +32,34 @@ DELTACLOUDS_HEADERS = {
 }
 
 
-@pytest.fixture(params=["haproxy", "nginx"])
-def balanced(request, tmp_path):
-    """Two replicas, each with an EC2 of its own that counts, and a balancer before them."""
-    balancer = getattr(balancers, request.param)
-    with ProgrammedEC2() as first, ProgrammedEC2() as second:
-        for ec2 in (first, second):
-            ec2.respond = lambda request: snapshots_page(snapshot_item("snap-12345678"))
-        with (
-            replicas(tmp_path, first.url, second.url) as both,
-            balancer(tmp_path, [replica.port for replica in both]) as front,
-        ):
-            yield front, both, (first, second)
+@contextmanager
+def balanced_by(balancer, folder):
+    """Run two replicas, each with an EC2 of its own that counts, and a balancer before them."""
+    with (
+        ProgrammedEC2() as first,
+        ProgrammedEC2() as second,
+        replicas(folder, first.url, second.url) as both,
+        balancer(folder, [replica.port for replica in both]) as front,
+    ):
+        yield front, both, (first, second)
+
+
+@pytest.fixture(scope="module", params=[balancers.haproxy, balancers.nginx])
+def balanced_all_along(request, tmp_path_factory):
+    with balanced_by(request.param, tmp_path_factory.mktemp("balanced")) as all:
+        yield all
+
+
+@pytest.fixture
+def balanced(balanced_all_along):
+    for ec2 in balanced_all_along[2]:
+        ec2.reset()
+        ec2.respond = answer_with_a_snapshot
+    return balanced_all_along
+
+
+def answer_with_a_snapshot(request):
+    return snapshots_page(snapshot_item("snap-12345678"))
 
 
 def read(front):
@@ -114,16 +131,19 @@ def test_list_that_breaks_off_is_not_taken_for_whole(balanced):
         front.get(SNAPSHOTS, {"Authorization": AUTHORIZATION})
 
 
-def test_replica_that_dies_loses_no_read(balanced):
-    front, (one, _), (first, _) = balanced
+@pytest.mark.parametrize("balancer", [balancers.haproxy, balancers.nginx])
+def test_replica_that_dies_loses_no_read(balancer, tmp_path):
     died = threading.Event()
 
     def answer_too_late(request):
         died.wait(30)
         return snapshots_page("")
 
-    first.respond = answer_too_late
-    with ThreadPoolExecutor(CALLERS) as pool:
+    with (
+        balanced_by(balancer, tmp_path) as (front, (one, _), (first, second)),
+        ThreadPoolExecutor(CALLERS) as pool,
+    ):
+        first.respond, second.respond = answer_too_late, answer_with_a_snapshot
         reads = [pool.submit(read, front) for _ in range(CALLERS)]
         wait_until(lambda: first.requests, "the replica to be at work")
         master = one.server.process
