@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from webob import Request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from dcproxy import deltacloud, logs, metrics, settings
+from dcproxy import deltacloud, errors, logs, metrics, settings
 from dcproxy.answers import complete, error_document
 from dcproxy.dispatch import respond
 from dcproxy.ec2 import EC2
-from dcproxy.errors import DeltacloudError
 from dcproxy.observed import observed
 from dcproxy.routes import asks_for_snapshots
 from dcproxy.settings import Settings
@@ -83,7 +82,7 @@ def application(
         try:
             response = respond(request, ec2, settings, pause)
         except Exception as error:
-            failure = trace_of(environ).error = _failure(error)
+            failure = trace_of(environ).error = errors.from_any(error)
             response = error_document(request, failure)
         return complete(response, environ)(environ, start_response)
 
@@ -98,14 +97,6 @@ def application(
     return ProxyFix(
         answer, x_for=proxies, x_proto=proxies, x_host=proxies, x_port=proxies, x_prefix=proxies
     )
-
-
-def _failure(error: Exception) -> DeltacloudError:
-    if isinstance(error, DeltacloudError):
-        return error
-    fault = DeltacloudError(500, "This is a fault of the server. It has been logged.")
-    fault.__cause__ = error
-    return fault
 
 
 def _beside(settings: Settings) -> "dict[str, WSGIApplication]":

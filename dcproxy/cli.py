@@ -6,7 +6,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from configparser import Error
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from paste.deploy import loadapp
 from paste.deploy.loadwsgi import SERVER, loadcontext
 
-from dcproxy.logs import has_loggers
+from dcproxy.logs import has_section
 from dcproxy.settings import SettingError, Settings
 
 if TYPE_CHECKING:
@@ -43,8 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("the mock EC2 is not installed: pip install 'dcproxy[mock]'")
     with ExitStack() as stack:
         try:
-            stack.enter_context(_figures_of_all_workers())
-            _serve(given, stack)
+            hooks = stack.enter_context(_figures_of_all_workers())
+            _serve(given, stack, hooks)
         except SettingError as error:
             parser.exit(2, f"{parser.prog}: error: {error}\n")
         except KeyboardInterrupt:
@@ -95,13 +94,15 @@ def _file(text: str) -> Path:
 
 
 @contextmanager
-def _figures_of_all_workers() -> Iterator[None]:
-    """Let the figures of /metrics be sums of all workers, unless the operator has said where.
+def _figures_of_all_workers() -> Iterator[dict[str, Any]]:
+    """Let the figures of /metrics be sums of all workers, in a folder of ours or the operator's.
 
-    Raises ``SettingError`` where there is no folder to write to.
+    Gives gunicorn's hooks for it. Raises ``SettingError`` where there is no folder to write to.
     """
-    if os.environ.get(_FIGURES):
-        yield
+    if folder := os.environ.get(_FIGURES):
+        if not os.access(folder, os.W_OK):
+            raise SettingError(f"{_FIGURES} = {folder!r} is not a folder to write to")
+        yield {}
         return
     try:
         folder = tempfile.mkdtemp(prefix="dcproxy-figures-")
@@ -110,28 +111,31 @@ def _figures_of_all_workers() -> Iterator[None]:
     os.environ[_FIGURES] = folder
     owner = os.getpid()
     try:
-        yield
+        yield {
+            "on_starting": lambda arbiter: os.chown(folder, arbiter.cfg.uid, arbiter.cfg.gid),
+            # A new master makes a folder of its own.
+            "pre_exec": lambda arbiter: arbiter.cfg.env_orig.pop(_FIGURES, None),
+        }
     finally:
         if os.getpid() == owner:  # not a forked worker on its way out
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(given: argparse.Namespace, stack: ExitStack) -> None:
+def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -> None:
     # Not before: prometheus_client looks at the folder of the figures when it is imported.
     from dcproxy import mock
     from dcproxy.app import app_factory
     from dcproxy.serving import Server
 
+    own = _settings(given) | hooks
     if given.config:
         server = Server(
             lambda: _of_file(given.config, _load),
-            lambda: _settings(given) | _of_file(given.config, _file_settings) | _address(given),
+            lambda: own | _of_file(given.config, _file_settings) | _address(given),
         )
     else:
         options = {"provider": given.provider} if given.provider else {}
-        server = Server(
-            lambda: app_factory({}, **options), lambda: _settings(given) | _address(given)
-        )
+        server = Server(lambda: app_factory({}, **options), lambda: own | _address(given))
         if given.driver == "mock":
             server.check()
             options["ec2_endpoint_url"] = stack.enter_context(mock.running())
@@ -139,15 +143,18 @@ def _serve(given: argparse.Namespace, stack: ExitStack) -> None:
     arbiter = server.arbiter()
     if given.check:
         print(f"{given.config} is good")
-    else:
+        return
+    try:
         arbiter.run()
+    except Exception as error:
+        raise SettingError(f"gunicorn cannot start: {error}") from error
 
 
 def _of_file(file: Path, read: Callable[[Path], Read]) -> Read:
     """Read something of a Paste file. Raises ``SettingError`` that names it."""
     try:
         return read(file)
-    except (AttributeError, ImportError, LookupError, OSError, ValueError, Error) as error:
+    except Exception as error:
         raise SettingError(f"{file}: {' '.join(str(error).split())}") from error
 
 
@@ -157,11 +164,12 @@ def _load(file: Path) -> "WSGIApplication":
 
 
 def _file_settings(file: Path) -> dict[str, Any]:
-    try:
-        section: dict[str, Any] = loadcontext(SERVER, f"config:{file}", name="main").local_conf
-    except LookupError:
-        section = {}
-    return ({"logconfig": str(file)} if has_loggers(file) else {}) | section
+    of_file: dict[str, Any] = {}
+    if has_section(file, "loggers"):
+        of_file["logconfig"] = str(file)
+    if has_section(file, "server:main"):
+        of_file |= loadcontext(SERVER, f"config:{file}", name="main").local_conf
+    return of_file
 
 
 def _settings(given: argparse.Namespace) -> dict[str, Any]:
@@ -170,8 +178,6 @@ def _settings(given: argparse.Namespace) -> dict[str, Any]:
         "when_ready": lambda arbiter: _greet(given, arbiter),
         # A mock has nothing to finish.
         "graceful_timeout": 1 if given.driver == "mock" else 30,
-        # A new master makes a folder of its own.
-        "pre_exec": lambda arbiter: arbiter.cfg.env_orig.pop(_FIGURES, None),
     }
 
 
@@ -184,7 +190,8 @@ def _address(given: argparse.Namespace) -> dict[str, str]:
 
 
 def _greet(given: argparse.Namespace, arbiter: Any) -> None:
-    address = arbiter.LISTENERS[0].getsockname()
+    listeners = arbiter.LISTENERS  # none with reuse_port
+    address = listeners[0].getsockname() if listeners else arbiter.cfg.address[0]
     if isinstance(address, str):
         print(f"dcproxy answers at the socket {address}")
     else:

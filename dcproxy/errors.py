@@ -101,6 +101,15 @@ def from_ec2(code: str | None, message: str | None, http_status: int) -> Deltacl
     )
 
 
+def from_any(error: Exception) -> DeltacloudError:
+    """Turn whatever was raised into an error; one that nobody expected is a 500 by that cause."""
+    if isinstance(error, DeltacloudError):
+        return error
+    fault = DeltacloudError(500, "This is a fault of the server. It has been logged.")
+    fault.__cause__ = error
+    return fault
+
+
 def _status_by_suffix(code: str) -> int | None:
     for suffix, status in EC2_CODE_SUFFIX_STATUS.items():
         if code.endswith(suffix):

@@ -32,6 +32,18 @@ FIELDS = (
 """Fields of a request's line; ``duration`` is in seconds, None is what there is not."""
 
 _IN_THE_MESSAGE = {"method", "path", "status"}
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+# gunicorn repeats what it cannot read of a request, which may be a secret or its query.
+_UNREAD = re.compile(r"(Invalid request from ip=\S+ [^:'\"]*).*", re.DOTALL)
+
+
+def _without_the_request(record: logging.LogRecord) -> bool:
+    record.msg = _UNREAD.sub(r"\1", str(record.msg))
+    return True
+
+
+logging.getLogger("gunicorn.error").addFilter(_without_the_request)
 
 
 class LineFormatter(logging.Formatter):
@@ -58,7 +70,8 @@ class LineFormatter(logging.Formatter):
 
 def _text(line: dict[str, Any]) -> str:
     exception = line.pop("exception", None)
-    start = f"{line.pop('time')} {line.pop('level').upper()} {line.pop('message')}"
+    message = _CONTROL.sub(lambda found: repr(found[0])[1:-1], line.pop("message"))
+    start = f"{line.pop('time')} {line.pop('level').upper()} {message}"
     fields = [
         f"{name}={_word(value)}" for name, value in line.items() if name not in _IN_THE_MESSAGE
     ]
@@ -85,7 +98,7 @@ def configure(format: str | None, config_file: str | None) -> None:
         if isinstance(handler.formatter, LineFormatter):
             logger.removeHandler(handler)
             logger.propagate = True
-    if (config_file and has_loggers(config_file)) or logger.hasHandlers():
+    if (config_file and has_section(config_file, "loggers")) or logger.hasHandlers():
         return
     handler = logging.StreamHandler()
     by_the_stream = "text" if sys.stderr.isatty() else "json"
@@ -95,8 +108,8 @@ def configure(format: str | None, config_file: str | None) -> None:
     logger.propagate = False
 
 
-def has_loggers(config_file: str | PathLike[str]) -> bool:
-    """Tell whether an ini file says, by ``[loggers]``, where logs go."""
+def has_section(config_file: str | PathLike[str], name: str) -> bool:
+    """Tell whether an ini file has a section."""
     parser = ConfigParser(interpolation=None, strict=False)
     parser.read(config_file)
-    return parser.has_section("loggers")
+    return parser.has_section(name)

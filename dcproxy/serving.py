@@ -1,12 +1,16 @@
 """gunicorn as the ``dcproxy`` command runs it: one log, safe reloads, stops that lose nobody."""
 
+import gc
 import logging
 import select
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -43,13 +47,16 @@ class Server(BaseApplication):  # type: ignore[misc]
             "logger_class": _Log,
             "control_socket_disable": True,
         }
-        for name, value in (defaults | dict(self._settings())).items():
-            try:
+        given = defaults | dict(self._settings())
+        for name, value in given.items():
+            if name in _OF_GUNICORNS_COMMAND_LINE:
+                raise SettingError(f"option {name} is gunicorn's own: it does nothing here")
+            with _naming(name, value):
                 self.cfg.set(name, value)
-            except Exception as error:
-                message = f"option {name} = {value!r} of gunicorn is not allowed: {error}"
-                raise SettingError(message) from error
-        self.cfg.validate()
+        # What gunicorn would find out too late.
+        for name, check in _CHECKS.items():
+            with _naming(name, given.get(name)):
+                check(self.cfg)
 
     def load(self) -> "WSGIApplication":
         """Make the application, in a worker."""
@@ -57,7 +64,12 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def check(self) -> None:
         """Raise ``SettingError`` when this could not start."""
-        Server(self._load, self._settings).load()
+        try:
+            Server(self._load, self._settings).load()
+        finally:
+            # This process needs nothing of what was made, and a reload makes it again.
+            gc.unfreeze()
+            gc.collect()
 
     def arbiter(self) -> "_Arbiter":
         """Make the process that starts and stops the workers. Raises ``SettingError``."""
@@ -67,9 +79,37 @@ class Server(BaseApplication):  # type: ignore[misc]
         except Exception as error:
             raise SettingError(f"logging cannot be set up: {error!r}") from error
 
-    def run(self) -> None:
-        """Serve until a signal says stop."""
-        self.arbiter().run()
+
+_OF_GUNICORNS_COMMAND_LINE = {"chdir", "config", "daemon", "pythonpath"}
+
+
+@contextmanager
+def _naming(name: str, value: object) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        why = (str(error).strip() or repr(error)).splitlines()[0]
+        raise SettingError(f"option {name} = {value!r} is not allowed: {why}") from error
+
+
+def _check_threads(cfg: Config) -> None:
+    if cfg.threads < 1:
+        raise ValueError("it takes a whole number above 0")
+
+
+def _check_certificate(cfg: Config) -> None:
+    if cfg.is_ssl:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cfg.certfile, cfg.keyfile)
+
+
+_CHECKS: dict[str, Callable[[Config], object]] = {
+    "bind": lambda cfg: cfg.address,
+    "worker_class": lambda cfg: cfg.worker_class,
+    "raw_env": lambda cfg: cfg.env,
+    "threads": _check_threads,
+    "certfile": _check_certificate,
+    "http_protocols": Config.validate,
+}
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
@@ -77,7 +117,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         """Reload what is good; gunicorn would stop all that runs for a wrong option."""
         try:
             self.app.check()
-        except SettingError as error:
+        except Exception as error:
             self.log.error("nothing was reloaded: %s", error)
         else:
             super().reload()

@@ -111,6 +111,6 @@ def module_monkeypatch():
 
 
 @pytest.mark.parametrize("action", WORK)
-def test_policy_is_enough_and_each_action_of_it_is_needed(users, action):
+def test_policy_is_enough_and_each_call_needs_its_action(users, action):
     assert users(action, lacking=action) == 403
     assert users(action, lacking=None) in (200, 201, 204)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from webob import Request, Response
 
-from dcproxy import credentials, metrics, native
+from dcproxy import credentials, errors, metrics, native
 from dcproxy.answers import broken_off
 from dcproxy.credentials import Credentials
 from dcproxy.documents.choice import Format
@@ -127,7 +127,7 @@ def _stream(call: Call, texts: Iterator[str]) -> Iterator[bytes]:
     try:
         for text in texts:
             yield text.encode()
-    except DeltacloudError as error:
-        call.trace.error = error
+    except Exception as error:
+        call.trace.error = errors.from_any(error)
         metrics.LISTS_BROKEN.inc()
         raise broken_off(call.request.environ) from error

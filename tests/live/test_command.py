@@ -1,5 +1,6 @@
 """The ``dcproxy`` command as a person uses it."""
 
+import os
 import re
 import signal
 import socket
@@ -12,6 +13,7 @@ from lxml import etree
 from tests.live.servers import BIN, PROXY_INI, children, gunicorn, running, wait_until
 
 GOOD = "[app:main]\nuse = egg:dcproxy\n"
+SERVER = "[server:main]\nuse = egg:gunicorn#main\n"
 
 
 def dcproxy(*arguments):
@@ -99,8 +101,16 @@ def test_wrong_argument_is_told_in_a_line(arguments, message):
         ("[app:main]\nuse = egg:nothing-like-it\n", "nothing-like-it"),
         ("[app:main]\nuse = config:nothing.ini\n", "nothing.ini"),
         ("not an ini file", "no section headers"),
-        (f"{GOOD}[server:main]\nuse = egg:gunicorn\nworkers = many\n", "workers = 'many'"),
-        (f"{GOOD}[server:main]\nuse = egg:gunicorn\nworker = 2\n", "option worker = '2'"),
+        (f"{GOOD}{SERVER}workers = many\n", "workers = 'many'"),
+        (f"{GOOD}{SERVER}worker = 2\n", "option worker = '2'"),
+        (f"{GOOD}{SERVER}threads = 0\n", "threads = '0'"),
+        (f"{GOOD}{SERVER}worker_class = nope\n", "worker_class = 'nope'"),
+        (f"{GOOD}{SERVER}bind = 127.0.0.1:http\n", "bind = '127.0.0.1:http'"),
+        (f"{GOOD}{SERVER}certfile = /nothing.pem\n", "certfile = '/nothing.pem'"),
+        (f"{GOOD}{SERVER}raw_env = foo\n", "raw_env"),
+        (f"{GOOD}{SERVER}daemon = true\n", "option daemon"),
+        (f"{GOOD}[server:main]\nuse = egg:gunicorn#wrong\n", "wrong"),
+        ("[app:main]\nuse = egg:dcproxy\nglobal_conf = 3\n", "global_conf"),
         (f"{GOOD}[loggers]\nkeys = root\n", "logging cannot be set up"),
     ],
 )
@@ -112,6 +122,25 @@ def test_wrong_file_is_told_in_a_line(tmp_path, text, message):
     [line] = result.stderr.splitlines()
     assert line.startswith("dcproxy: error: ")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    "line", ["pidfile = /nowhere/pid", "bind = 192.0.2.1:99999", "bind = 192.0.2.1:3001"]
+)
+def test_server_that_cannot_start_ends_without_a_traceback(tmp_path, line):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(f"{GOOD}{SERVER}{line}\n")
+    result = dcproxy("-c", ini)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+
+
+def test_folder_of_the_figures_that_is_not_there_is_told_in_a_line():
+    env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": "/nowhere"}
+    result = subprocess.run([BIN / "dcproxy"], capture_output=True, text=True, env=env)
+    assert result.returncode == 2
+    assert "'/nowhere'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments", [["-p", "0"], ["-r", "127.0.0.1", "-p", "0"]])

@@ -104,11 +104,12 @@ def test_configuration_of_the_pods_is_served_where_their_probes_ask(manifests, t
         (tmp_path / name).write_text(text)
     arguments = [word.replace(folder, str(tmp_path)) for word in container["args"]]
     arguments[arguments.index("0.0.0.0")] = "127.0.0.1"
-    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")]
+    probes = [container[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
     with running([BIN / "dcproxy", *arguments, "--port", "0"], tmp_path / "log") as server:
         for probe in probes:
-            assert probe["port"] == container["ports"][0]["name"]
-            assert server.get(probe["path"])[0].status == 200
+            action = probe.get("httpGet") or probe["tcpSocket"]
+            assert action["port"] == container["ports"][0]["name"]
+            assert server.get(action.get("path", "/healthz"))[0].status == 200
         scraped = server.get(pod["metadata"]["annotations"]["prometheus.io/path"])[0]
         assert scraped.headers["Content-Type"].startswith("text/plain; version=")
 

@@ -215,7 +215,7 @@ def collect(descriptor, seen):
 
 def test_loggers_of_the_file_win_for_the_command_too(tmp_path):
     command = command_with(tmp_path, OWN_LOGGERS)
-    with running([*command[:-1], "0"], tmp_path / "log", cwd=tmp_path) as server:
+    with running(command, tmp_path / "log", cwd=tmp_path) as server:
         server.get("/api")
         own = tmp_path / "own.log"
         wait_until(lambda: "GET /api 200" in own.read_text(), "the line in the operator's log")

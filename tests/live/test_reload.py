@@ -1,6 +1,7 @@
 """The command while it runs: figures of all workers, reloads, and files that are no good."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -117,11 +118,37 @@ def test_reload_takes_what_the_file_says_now(server, ini, tmp_path):
     wait_until(lambda: workers_at_work(tmp_path, server.process.pid) == 3, "the third worker")
 
 
+def test_reloads_do_not_fill_the_memory(server, tmp_path):
+    before = megabytes(server.process.pid)
+    for _ in range(5):
+        old = set(children(server.process.pid))
+        reload(server)
+        wait_until(
+            lambda old=old: (
+                not old & set(children(server.process.pid))
+                and workers_at_work(tmp_path, server.process.pid) == 2
+            ),
+            "the new workers",
+        )
+    assert megabytes(server.process.pid) < before + 30
+
+
+def megabytes(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("page_size = 1000", "page_size = 4", "page_size = '4' is not allowed"),
         ("workers = 2", "workers = many", "workers = 'many'"),
+        ("threads = 64", "threads = 0", "threads = '0'"),
+        ("graceful_timeout = 30", "worker_class = nope", "worker_class = 'nope'"),
+        (
+            "#certfile = /etc/dcproxy/",
+            "certfile = /nowhere/",
+            "certfile = '/nowhere/certificate.pem'",
+        ),
         ("[app:main]", "app:main", "no section headers"),
     ],
 )

@@ -1,12 +1,13 @@
 """Secrets never appear: not in logs at DEBUG, not in an answer, not in a process's title."""
 
 import re
+import socket
 import subprocess
 
 import pytest
 
 from tests.conftest import CALLER
-from tests.live.servers import gunicorn
+from tests.live.servers import gunicorn, wait_until
 from tests.live.test_gunicorn import AUTHORIZATION, THREADS
 from tests.programmed_ec2 import Answer, created, refusal, snapshot_item, snapshots_page
 
@@ -27,6 +28,28 @@ keys = plain
 [formatter_plain]
 format = %(name)s %(message)s
 """
+
+
+def test_own_log_holds_no_secret_not_even_of_what_cannot_be_read(
+    ec2_of_the_session, programmed_ec2, tmp_path
+):
+    programmed_ec2.respond = lambda request: refusal("InternalError", 500)
+    secret = AUTHORIZATION.split()[1]
+    with gunicorn(tmp_path, ec2_of_the_session.url, *THREADS) as server:
+        address = f"/api/storage_snapshots?secret={CALLER[1]}"
+        server.get(address, {"Authorization": AUTHORIZATION})
+        for unreadable in (
+            f"GET /api HTTP/1.1\r\nHost: localhost\r\nAuthorization {AUTHORIZATION}\r\n\r\n",
+            f"GET http://[/api?secret={secret} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        ):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+                client.sendall(unreadable.encode())
+                assert client.recv(100)
+        wait_until(lambda: server.log.read_text().count("Invalid request") == 2, "both lines")
+        log = server.log.read_text()
+    assert '"status": 502' in log
+    assert CALLER[1] not in log
+    assert secret not in log
 
 
 @pytest.mark.parametrize(
