@@ -3,6 +3,7 @@
 import gc
 import logging
 import select
+import signal
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "threads": THREADS,
             "logger_class": _Log,
             "control_socket_disable": True,
+            "post_worker_init": _hear_signals,
         }
         given = defaults | dict(self._settings())
         for name, value in given.items():
@@ -112,7 +114,19 @@ _CHECKS: dict[str, Callable[[Config], object]] = {
 }
 
 
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+
+
 class _Arbiter(Arbiter):  # type: ignore[misc]
+    def spawn_worker(self) -> int:
+        """Fork a worker that hears each signal to stop, once it can: not in gunicorn's handlers."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            pid: int = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
+
     def reload(self) -> None:
         """Reload what is good; gunicorn would stop all that runs for a wrong option."""
         try:
@@ -121,6 +135,10 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
             self.log.error("nothing was reloaded: %s", error)
         else:
             super().reload()
+
+
+def _hear_signals(worker: Any) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]

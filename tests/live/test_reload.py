@@ -72,6 +72,16 @@ def test_figures_outlive_their_workers(server):
     assert figure(server, *REQUESTS) == 2
 
 
+def test_stop_right_after_the_start_is_heard_by_all_workers(ini, tmp_path):
+    command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
+    replace(ini, "workers = 2", "workers = 8")
+    for number in range(3):
+        log = tmp_path / f"log-{number}"
+        with running(command, log):
+            pass
+        assert "Perhaps out of memory" not in log.read_text()  # gunicorn's word for a SIGKILL
+
+
 def test_figures_leave_nothing_behind(ini, tmp_path):
     env = os.environ | {"TMPDIR": str(tmp_path)}
     command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
