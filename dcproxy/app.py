@@ -77,7 +77,9 @@ def application(
     ec2 = EC2(settings)
     beside = _beside(settings)
 
-    def deltacloud(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def respond_or_fail(
+        environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
         request = Request(environ)
         try:
             response = respond(request, ec2, settings, pause)
@@ -86,7 +88,7 @@ def application(
             response = error_document(request, failure)
         return complete(response, environ)(environ, start_response)
 
-    watched = observed(deltacloud, settings.provider)
+    watched = observed(respond_or_fail, settings.provider)
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         return beside.get(environ.get("PATH_INFO", ""), watched)(environ, start_response)

@@ -1,7 +1,6 @@
 """HAProxy and nginx with the files of ``deploy/``, and replicas of dcproxy behind them."""
 
 import os
-import re
 import shutil
 import ssl
 import subprocess
@@ -11,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.servers import BIN, LIMIT_SECONDS, PROXY_INI, Server, free_port, running, wait_until
+from tests.live.servers import (
+    BIN,
+    LIMIT_SECONDS,
+    Server,
+    free_port,
+    proxy_ini,
+    replaced,
+    running,
+    wait_until,
+)
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -77,17 +85,15 @@ def nginx(folder, replicas):
     program = needs("nginx")
     ca, key, signed = certificate(folder)
     port, tls_port = free_port(), free_port()
-    site = (DEPLOY / "nginx.conf").read_text()
-    for old, new in (
+    site = replaced(
+        (DEPLOY / "nginx.conf").read_text(),
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("listen 443 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
         ("/etc/nginx/cloud.example.org.crt", signed),
         ("/etc/nginx/cloud.example.org.key", key),
         ("server 127.0.0.1:3001 ", f"server 127.0.0.1:{replicas[0]} "),
         ("server 127.0.0.1:3002 ", f"server 127.0.0.1:{replicas[1]} "),
-    ):
-        assert old in site
-        site = site.replace(old, str(new))
+    )
     (folder / "site.conf").write_text(site)
     main = folder / "nginx.conf"
     folders = "".join(
@@ -133,21 +139,13 @@ class Replica:
         self.port = free_port()
         self.log = folder / "log"
         ini = folder / "proxy.ini"
-        text = PROXY_INI.read_text()
-        for old, new in (
-            ("#ec2_endpoint_url = https://ec2.example.org/", f"ec2_endpoint_url = {endpoint}"),
-            ("trusted_proxies = 0", "trusted_proxies = 1"),
-        ):
-            assert old in text
-            text = text.replace(old, new)
-        ini.write_text(text)
+        ini.write_text(proxy_ini(endpoint, ("trusted_proxies = 0", "trusted_proxies = 1")))
         self._command = [BIN / "dcproxy", "--config", ini, "--port", self.port]
         self._running = ExitStack()
 
     def start(self):
         self.server = self._running.enter_context(running(self._command, self.log))
-        pattern = r"Listening at: https?://127\.0\.0\.1:(\d+)"
-        assert re.search(pattern, self.log.read_text())[1] == str(self.port)
+        assert self.server.port == self.port
 
     def stop(self):
         """Send SIGTERM, and wait for the end."""

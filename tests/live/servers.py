@@ -87,18 +87,26 @@ def _port(process, log_file):
     return int(listening[1]) if listening and "Booting worker" in text else None
 
 
+def replaced(text, *pairs):
+    """Replace what is there: a text that is not is a mistake of the test."""
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, str(new))
+    return text
+
+
+def proxy_ini(endpoint, *pairs):
+    """Give ``proxy.ini``'s own text with an EC2 at ``endpoint``, and other replacements."""
+    there = f"ec2_endpoint_url = {endpoint}"
+    own = PROXY_INI.read_text()
+    return replaced(own, ("#ec2_endpoint_url = https://ec2.example.org/", there), *pairs)
+
+
 @contextmanager
 def gunicorn(tmp_path, endpoint, *arguments, replace=(), env=None):
     """Run gunicorn with ``proxy.ini``'s own text, only the endpoint replaced."""
-    text = PROXY_INI.read_text()
-    for old, new in (
-        ("#ec2_endpoint_url = https://ec2.example.org/", f"ec2_endpoint_url = {endpoint}"),
-        *replace,
-    ):
-        assert old in text
-        text = text.replace(old, new)
     ini = tmp_path / "proxy.ini"
-    ini.write_text(text)
+    ini.write_text(proxy_ini(endpoint, *replace))
     command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0", *arguments]
     with running(command, tmp_path / "gunicorn.log", cwd=tmp_path, env=env) as server:
         yield server

@@ -1,17 +1,16 @@
 """No fault of EC2 or the network holds a request longer than the bound in the README."""
 
-import http.server
 import socket
-import ssl
-import subprocess
 import threading
 import time
 
 import pytest
 from lxml import etree
 
+from tests.live.balancers import certificate
 from tests.live.servers import gunicorn
 from tests.live.test_gunicorn import AUTHORIZATION, THREADS
+from tests.programmed_ec2 import ProgrammedEC2
 
 CONNECT, READ, ATTEMPTS = 0.5, 0.5, 2
 # n * (c + r) + (n - 1) * 25, as the README says; and what the machine needs.
@@ -93,20 +92,9 @@ def unknown():
 @pytest.fixture
 def unverified(tmp_path):
     """TLS with a certificate that nobody has signed."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout {key} "
-        f"-out {certificate}".split(),
-        check=True,
-        capture_output=True,
-    )
-    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"https://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    _, key, signed = certificate(tmp_path)
+    with ProgrammedEC2(ssl_context=(str(signed), str(key))) as ec2:
+        yield ec2.url
 
 
 @pytest.mark.parametrize(

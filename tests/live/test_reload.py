@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.live.servers import BIN, PROXY_INI, children, gunicorn, running, wait_until
+from tests.live.servers import BIN, PROXY_INI, children, gunicorn, replaced, running, wait_until
 from tests.live.test_gunicorn import THREADS
 
 REQUESTS = ("dcproxy_requests_total", ("entry_point.show", "200"))
@@ -48,9 +48,7 @@ def figure(server, name, labels):
 
 
 def replace(ini, old, new):
-    text = ini.read_text()
-    assert old in text
-    ini.write_text(text.replace(old, new))
+    ini.write_text(replaced(ini.read_text(), (old, new)))
 
 
 def reload(server):
