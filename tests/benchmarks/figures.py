@@ -4,7 +4,6 @@ CPU is that of gunicorn's worker; the references run in this process. Both sides
 request by request, so that both find the machine's caches and clock in the same state.
 """
 
-import base64
 import json
 import socket
 import statistics
@@ -13,14 +12,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import boto3
 from lxml import etree
 
-from tests.benchmarks import instant_ec2
-from tests.benchmarks.servers import AUTHORIZATION, dcproxy, empty
-from tests.benchmarks.servers import instant_ec2 as running_ec2
+from tests.benchmarks.servers import dcproxy, empty
+from tests.support import instant_ec2
+from tests.support.addresses import SNAPSHOTS
+from tests.support.callers import AUTHORIZATION, basic_authorization
+from tests.support.moto import native_client
 
-LIST = "/api/storage_snapshots"
+LIST = SNAPSHOTS
 ONE = f"{LIST}/{instant_ec2.ONE_ID}"
 LONG_LIST_PAGES = 200
 
@@ -55,20 +55,10 @@ def ratio(name, limit, pairs, at_least=False):
     return Figure(name, value, limit, at_least=at_least, spread=spread)
 
 
-def native_client(url):
-    return boto3.client(
-        "ec2",
-        region_name="us-east-1",
-        endpoint_url=url,
-        aws_access_key_id="AKIDEXAMPLE",
-        aws_secret_access_key="secret",
-    )
-
-
 def cpu(rounds):
     """CPU of a list page, of one snapshot, and of the formats."""
     page = instant_ec2.page(0, "")
-    with running_ec2() as url, dcproxy(url) as worker, empty() as nothing:
+    with instant_ec2.running() as url, dcproxy(url) as worker, empty() as nothing:
         client = native_client(url)
 
         def call():
@@ -92,14 +82,14 @@ def cpu(rounds):
         call()
         turns = []
         for number in range(rounds):
-            stranger = base64.b64encode(f"AKID{number}:secret{number}".encode()).decode()
+            new_caller = basic_authorization(f"AKID{number}:secret{number}")
             turns.append(
                 {
                     "xml": worker.cpu_of(LIST),
                     "parse and call": own_cpu(parse) + own_cpu(call),
                     "one": worker.cpu_of(ONE),
                     "empty and call": nothing.cpu_of("/") + own_cpu(call),
-                    "stranger": worker.cpu_of(ONE, authorization=f"Basic {stranger}"),
+                    "new caller": worker.cpu_of(ONE, authorization=new_caller),
                     "json": worker.cpu_of(f"{LIST}?format=json"),
                     "html": worker.cpu_of(f"{LIST}?format=html"),
                 }
@@ -124,7 +114,7 @@ def cpu(rounds):
             at_least=True,
         ),
         ratio("one snapshot / empty app + one call", 1.3, pairs("one", "empty and call")),
-        ratio("the same, a new caller each time", 1.4, pairs("stranger", "empty and call")),
+        ratio("the same, a new caller each time", 1.4, pairs("new caller", "empty and call")),
         ratio("the page in JSON / in XML", 1.3, pairs("json", "xml")),
         ratio("the page in HTML / in XML", 2.0, pairs("html", "xml")),
     ]
@@ -132,14 +122,17 @@ def cpu(rounds):
 
 def memory(rounds):
     """Memory of a worker: asked once, after all regions, and added by a long list."""
-    with running_ec2() as url, dcproxy(url) as worker:
+    with instant_ec2.running() as url, dcproxy(url) as worker:
         worker.get(ONE)
         asked_once = worker.memory()
         drivers = json.loads(worker.get("/api/drivers/ec2?format=json"))
         for region in drivers["driver"]["entrypoints"]["ec2"]:
             worker.get(f"/api;provider={region}/storage_snapshots/{instant_ec2.ONE_ID}")
         all_regions = worker.memory()
-    with running_ec2(pages=max(LONG_LIST_PAGES * rounds // 60, 3)) as url, dcproxy(url) as worker:
+    with (
+        instant_ec2.running(pages=max(LONG_LIST_PAGES * rounds // 60, 3)) as url,
+        dcproxy(url) as worker,
+    ):
         # What any list of some pages needs, once.
         read_some(worker, pages=3)
         worker.reset_peak()
@@ -166,7 +159,7 @@ def read_some(worker, pages):
 
 def first_byte(rounds):
     """When the first byte of a body comes, while the second page is 1.5 s late."""
-    with running_ec2(pages=2, late=1.5) as url, dcproxy(url) as worker:
+    with instant_ec2.running(pages=2, late=1.5) as url, dcproxy(url) as worker:
         worker.get(ONE)
         connection = worker.connect()
         start = time.monotonic()
@@ -181,7 +174,7 @@ def first_byte(rounds):
 
 def slow_reader(rounds):
     """A reader at 50 kB/s: what it costs the worker, and the others."""
-    with running_ec2(pages=LONG_LIST_PAGES) as url, dcproxy(url) as worker:
+    with instant_ec2.running(pages=LONG_LIST_PAGES) as url, dcproxy(url) as worker:
         read_some(worker, pages=3)
         for _ in range(rounds):
             worker.get(ONE)
@@ -203,7 +196,7 @@ def slow_reader(rounds):
 
 
 def latencies(worker, requests):
-    """Seconds that each of some requests takes, with a pause after each."""
+    """Seconds that each of some requests takes, with a sleep after each."""
     seconds = []
     for _ in range(requests):
         start = time.perf_counter()
@@ -240,7 +233,7 @@ def throughput(worker, callers, seconds):
 
 def callers(rounds):
     """32 callers of one snapshot at once, EC2 100 ms away."""
-    with running_ec2(delay=0.1) as url, dcproxy(url) as worker:
+    with instant_ec2.running(delay=0.1) as url, dcproxy(url) as worker:
         throughput(worker, 32, 0.5)
         rate = throughput(worker, 32, max(rounds / 12, 1))
     return [Figure("32 callers, EC2 100 ms away / 320 a second", rate / 320, 0.8, at_least=True)]
@@ -249,7 +242,7 @@ def callers(rounds):
 def first_request(rounds):
     """The first request after the start, against the hundredth."""
     pairs = []
-    with running_ec2() as url:
+    with instant_ec2.running() as url:
         for _ in range(max(rounds // 12, 2)):
             with dcproxy(url) as worker:
                 worker.get("/api")  # the worker is up; EC2 was not asked

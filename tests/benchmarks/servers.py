@@ -1,37 +1,13 @@
-"""The servers of a benchmark: the instant EC2, and gunicorn with its one worker measured."""
+"""The servers of a benchmark: gunicorn with its one worker measured."""
 
-import base64
 import http.client
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.live import servers
-
-AUTHORIZATION = "Basic " + base64.b64encode(b"AKIDEXAMPLE:secret").decode()
-
-
-@contextmanager
-def instant_ec2(**options):
-    """Run the instant EC2 in a process of its own, and give its URL."""
-    arguments = [f"--{name}={value}" for name, value in options.items()]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.instant_ec2", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.close()
-        process.wait(10)
+from tests.support import servers
+from tests.support.callers import AUTHORIZATION
 
 
 @contextmanager
@@ -89,11 +65,3 @@ class Worker:
 
     def reset_peak(self):
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-
-
-def counts(ec2_url):
-    """Connections and requests that an instant EC2 has had."""
-    host = ec2_url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=10)
-    connection.request("GET", "/counts")
-    return json.loads(connection.getresponse().read())

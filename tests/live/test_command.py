@@ -10,7 +10,7 @@ import time
 import pytest
 from lxml import etree
 
-from tests.live.servers import BIN, PROXY_INI, children, gunicorn, running, wait_until
+from tests.support.servers import BIN, PROXY_INI, children, gunicorn, running, wait_until
 
 GOOD = "[app:main]\nuse = egg:dcproxy\n"
 SERVER = "[server:main]\nuse = egg:gunicorn#main\n"

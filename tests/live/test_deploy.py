@@ -13,9 +13,8 @@ import pytest
 import yaml
 from lxml import etree
 
-from tests.live.balancers import DEPLOY, certificate, needs
-from tests.live.servers import BIN, PROXY_INI, free_port, gunicorn, running
-from tests.live.test_gunicorn import THREADS
+from tests.support.balancers import DEPLOY, certificate, needs
+from tests.support.servers import BIN, PROXY_INI, THREADS, free_port, gunicorn, running
 
 UNIT = "dcproxy@.service"
 IN_THE_IMAGE = "/opt/dcproxy/bin/"

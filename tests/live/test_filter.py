@@ -7,9 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from lxml import etree
 
-from tests.live.servers import BIN, running, wait_until
-from tests.live.test_gunicorn import AUTHORIZATION
-from tests.programmed_ec2 import created, snapshot_item, snapshots_page
+from tests.support.callers import AUTHORIZATION
+from tests.support.ec2_responses import created_response, snapshot_item, snapshots_page
+from tests.support.responders import always
+from tests.support.servers import BIN, running, wait_until
 
 PIPELINE = """
 [pipeline:main]
@@ -116,10 +117,10 @@ def old():
 
 
 @pytest.fixture(scope="module")
-def front(old, ec2_of_the_session, tmp_path_factory):
+def front(old, ec2_server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("filter")
     ini = folder / "pipeline.ini"
-    ini.write_text(PIPELINE.format(ec2=ec2_of_the_session.url, old=old.url))
+    ini.write_text(PIPELINE.format(ec2=ec2_server.url, old=old.url))
     command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0"]
     threads = ["--worker-class", "gthread", "--threads", "8"]
     with running(command + threads, folder / "log") as server:
@@ -135,7 +136,7 @@ def fresh(old):
 
 
 def test_snapshots_are_answered_by_ec2(front, old, programmed_ec2):
-    programmed_ec2.respond = lambda request: snapshots_page(snapshot_item("snap-12345678"))
+    programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
     headers = {"Authorization": AUTHORIZATION}
     for address in (
         "/api/storage_snapshots",
@@ -152,7 +153,7 @@ def test_snapshots_are_answered_by_ec2(front, old, programmed_ec2):
 
 
 def test_snapshots_are_created_in_ec2(front, old, programmed_ec2):
-    programmed_ec2.respond = lambda request: created(snapshot_item("snap-12345678"))
+    programmed_ec2.respond = always(created_response(snapshot_item("snap-12345678")))
     response, _ = front.get(
         "/api/storage_snapshots?volume_id=vol-12345678",
         {"Authorization": AUTHORIZATION},
@@ -321,12 +322,12 @@ def test_silent_server_is_502(front, old):
     assert "did not answer in time" in etree.fromstring(body).findtext("message")
 
 
-def test_server_that_is_gone_is_502(ec2_of_the_session, tmp_path):
+def test_server_that_is_gone_is_502(ec2_server, tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         gone = f"http://127.0.0.1:{unused.getsockname()[1]}"
         ini = tmp_path / "pipeline.ini"
-        ini.write_text(PIPELINE.format(ec2=ec2_of_the_session.url, old=gone))
+        ini.write_text(PIPELINE.format(ec2=ec2_server.url, old=gone))
         command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0"]
         with running(command, tmp_path / "log") as front:
             response, body = front.get("/api?format=json")

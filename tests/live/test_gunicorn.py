@@ -1,6 +1,5 @@
 """The real gunicorn with proxy.ini, spoken to over sockets: the API page's own exchanges."""
 
-import base64
 import re
 import socket
 import subprocess
@@ -9,20 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from lxml import etree
 
-from tests.benchmarks.servers import counts, instant_ec2
-from tests.conftest import CALLER
-from tests.live.servers import gunicorn, wait_until
-from tests.programmed_ec2 import (
-    Answer,
-    created,
-    deleted,
-    refusal,
+from tests.support import instant_ec2
+from tests.support.callers import AUTHORIZATION
+from tests.support.ec2_responses import (
+    EC2Response,
+    created_response,
+    deleted_response,
+    error_response,
     snapshot_item,
     snapshots_page,
 )
-
-THREADS = ("--worker-class", "gthread", "--threads", "4")
-AUTHORIZATION = "Basic " + base64.b64encode(":".join(CALLER).encode()).decode()
+from tests.support.responders import always
+from tests.support.servers import THREADS, gunicorn, wait_until
 
 # What the clients of the API page sent, line by line.
 HEAD = (
@@ -34,8 +31,8 @@ HEAD = (
 
 
 @pytest.fixture(scope="module")
-def server(ec2_of_the_session, tmp_path_factory):
-    with gunicorn(tmp_path_factory.mktemp("live"), ec2_of_the_session.url, *THREADS) as server:
+def server(ec2_server, tmp_path_factory):
+    with gunicorn(tmp_path_factory.mktemp("live"), ec2_server.url, *THREADS) as server:
         yield server
 
 
@@ -111,7 +108,7 @@ def test_seed_show(server, programmed_ec2):
 
 
 def test_seed_create(server, programmed_ec2):
-    programmed_ec2.respond = lambda request: created(
+    programmed_ec2.respond = lambda request: created_response(
         snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z")
     )
     status, headers, body = seed_exchange(
@@ -130,7 +127,7 @@ def test_seed_create(server, programmed_ec2):
 
 
 def test_seed_delete(server, programmed_ec2):
-    programmed_ec2.respond = lambda request: deleted()
+    programmed_ec2.respond = always(deleted_response())
     status, headers, body = seed_exchange(
         server, "DELETE /api/storage_snapshots/snap-dda6cebc?format=xml HTTP/1.1"
     )
@@ -142,7 +139,7 @@ def test_seed_delete(server, programmed_ec2):
 
 
 def test_chunked_create(server, programmed_ec2):
-    programmed_ec2.respond = lambda request: created(snapshot_item("snap-d5a1c9b4"))
+    programmed_ec2.respond = always(created_response(snapshot_item("snap-d5a1c9b4")))
     status, _, _ = seed_exchange(
         server,
         "POST /api/storage_snapshots HTTP/1.1",
@@ -172,7 +169,7 @@ def test_server_header_is_deltaclouds(server, address):
 
 
 def test_head_has_the_headers_of_get_and_no_body(server, programmed_ec2):
-    programmed_ec2.respond = lambda request: snapshots_page(snapshot_item("snap-45b8d024"))
+    programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-45b8d024")))
     _, of_get, body = seed_exchange(server, "GET /api/storage_snapshots HTTP/1.1")
     _, of_head, nothing = seed_exchange(server, "HEAD /api/storage_snapshots HTTP/1.1")
     assert nothing == b""
@@ -199,7 +196,7 @@ def two_pages(request):
 def test_list_that_fails_in_its_middle_has_no_last_chunk(server, programmed_ec2):
     def respond(request):
         if "NextToken" in request.parameters:
-            return refusal("AuthFailure", 401)
+            return error_response("AuthFailure", 401)
         return snapshots_page(snapshot_item("snap-11111111"), "more")
 
     programmed_ec2.respond = respond
@@ -218,16 +215,19 @@ def test_connections_to_ec2_are_kept_alive(tmp_path):
         )
         assert response.status == 200
 
-    with instant_ec2() as url, gunicorn(tmp_path, url, *THREADS) as server:
+    with instant_ec2.running() as url, gunicorn(tmp_path, url, *THREADS) as server:
         # One at a time: each takes the connection that the last one has put back.
         for number in range(20):
             ask(number)
-        assert counts(url) == {"connections": 2, "requests": 20}  # and the one that counts
+        assert instant_ec2.counts(url) == {
+            "connections": 2,
+            "requests": 20,
+        }  # and the one that counts
         # As many as there are threads, and no more.
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(ask, range(200)))
-        assert counts(url)["requests"] == 220
-        assert counts(url)["connections"] <= 4 + 4
+        assert instant_ec2.counts(url)["requests"] == 220
+        assert instant_ec2.counts(url)["connections"] <= 4 + 4
 
 
 def test_client_that_goes_away_stops_the_paging(server, programmed_ec2):
@@ -261,7 +261,7 @@ def busy_threads(server):
 
 
 @pytest.mark.parametrize("format", ["xml", "json", "html"])
-@pytest.mark.parametrize("fault", [refusal("AuthFailure", 401), Answer(b"<cut"), None])
+@pytest.mark.parametrize("fault", [error_response("AuthFailure", 401), EC2Response(b"<cut"), None])
 def test_list_that_fails_in_its_middle_is_reset_for_http_1_0(server, programmed_ec2, format, fault):
     programmed_ec2.respond = lambda request: (
         fault
@@ -316,7 +316,7 @@ def test_bad_input_is_4xx_without_a_traceback(
     assert re.match(rf"HTTP/1\.[01] {status}", line)
     assert programmed_ec2.requests == []
     assert "Traceback" not in server.log.read_text()
-    programmed_ec2.respond = lambda request: Answer(snapshots_page("").body)
+    programmed_ec2.respond = always(EC2Response(snapshots_page("").body))
     assert seed_exchange(server, "GET /api HTTP/1.1")[0] == "HTTP/1.1 200 OK"
 
 

@@ -12,12 +12,12 @@ from http.client import HTTPException
 
 import pytest
 
-from tests.conftest import CALLER
-from tests.live.servers import BIN, PROXY_INI, gunicorn, running, wait_until
-from tests.live.test_gunicorn import AUTHORIZATION, THREADS
-from tests.programmed_ec2 import Answer, refusal, snapshot_item, snapshots_page
+from tests.support.addresses import SNAPSHOTS
+from tests.support.callers import AUTHORIZATION, CALLER
+from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
+from tests.support.responders import always
+from tests.support.servers import BIN, PROXY_INI, THREADS, gunicorn, running, wait_until
 
-SNAPSHOTS = "/api/storage_snapshots"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OWN_LOGGERS = """
 [loggers]
@@ -43,8 +43,8 @@ format = OWN %(message)s %(operation)s
 
 
 @pytest.fixture(scope="module")
-def server(ec2_of_the_session, tmp_path_factory):
-    with gunicorn(tmp_path_factory.mktemp("logs"), ec2_of_the_session.url, *THREADS) as server:
+def server(ec2_server, tmp_path_factory):
+    with gunicorn(tmp_path_factory.mktemp("logs"), ec2_server.url, *THREADS) as server:
         yield server
 
 
@@ -68,7 +68,7 @@ def lines_with(id, log):
 
 
 def test_line_tells_of_a_request(line_of, programmed_ec2):
-    programmed_ec2.respond = lambda request: snapshots_page(snapshot_item("snap-12345678"))
+    programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
     headers = {"X-Deltacloud-Provider": "eu-west-1", "traceparent": TRACEPARENT}
     line = line_of("whole", f"{SNAPSHOTS}/snap-12345678?format=json", headers)
     assert datetime.fromisoformat(line.pop("time")).tzinfo is not None
@@ -90,8 +90,8 @@ def test_line_tells_of_a_request(line_of, programmed_ec2):
 
 
 def test_ec2s_request_id_may_come_in_a_header(line_of, programmed_ec2):
-    answer = Answer(b"<a/>", headers=(("x-amzn-RequestId", "in-the-header"),))
-    programmed_ec2.respond = lambda request: answer
+    answer = EC2Response(b"<a/>", headers=(("x-amzn-RequestId", "in-the-header"),))
+    programmed_ec2.respond = always(answer)
     assert line_of("header", SNAPSHOTS)["ec2_request_ids"] == ["in-the-header"]
 
 
@@ -102,7 +102,7 @@ def test_line_of_what_no_operation_answers(line_of):
 
 
 def test_line_tells_what_ec2_refused_and_how_often_it_was_asked(line_of, programmed_ec2):
-    programmed_ec2.respond = lambda request: refusal("InternalError", 500)
+    programmed_ec2.respond = always(error_response("InternalError", 500))
     line = line_of("refused", f"{SNAPSHOTS}/snap-12345678")
     assert (line["level"], line["status"], line["retries"]) == ("error", 502, 2)
     assert line["error_code"] == "InternalError"
@@ -111,7 +111,7 @@ def test_line_tells_what_ec2_refused_and_how_often_it_was_asked(line_of, program
 
 
 def test_line_of_a_clients_mistake_is_no_error(line_of, programmed_ec2):
-    programmed_ec2.respond = lambda request: refusal("UnauthorizedOperation", 403)
+    programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
     line = line_of("forbidden", SNAPSHOTS)
     assert (line["level"], line["error_code"]) == ("info", "UnauthorizedOperation")
     assert "error" not in line
@@ -119,7 +119,7 @@ def test_line_of_a_clients_mistake_is_no_error(line_of, programmed_ec2):
 
 def test_line_of_a_list_that_broke_off_is_an_error(line_of, programmed_ec2):
     programmed_ec2.respond = lambda request: (
-        refusal("AuthFailure", 401)
+        error_response("AuthFailure", 401)
         if "NextToken" in request.parameters
         else snapshots_page(snapshot_item("snap-12345678"), "more")
     )
@@ -140,10 +140,10 @@ def test_probes_and_scrapes_have_no_line(server):
     assert lines_with("probe", server.log) == []
 
 
-def test_text_is_a_line_for_people(tmp_path, ec2_of_the_session, programmed_ec2):
-    programmed_ec2.respond = lambda request: refusal("AuthFailure", 401, "Two\nlines.")
+def test_text_is_a_line_for_people(tmp_path, ec2_server, programmed_ec2):
+    programmed_ec2.respond = always(error_response("AuthFailure", 401, "Two\nlines."))
     replace = [("#log_format = json", "log_format = text")]
-    with gunicorn(tmp_path, ec2_of_the_session.url, *THREADS, replace=replace) as server:
+    with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replace) as server:
         server.get(SNAPSHOTS, {"Authorization": AUTHORIZATION, "X-Request-Id": "readable"})
         log = wait_until(lambda: re.search(".*readable.*", server.log.read_text()), "the line")
     assert re.fullmatch(
@@ -155,9 +155,9 @@ def test_text_is_a_line_for_people(tmp_path, ec2_of_the_session, programmed_ec2)
     )
 
 
-def test_loggers_of_the_file_win(tmp_path, ec2_of_the_session, programmed_ec2):
+def test_loggers_of_the_file_win(tmp_path, ec2_server, programmed_ec2):
     replace = [("[app:main]", OWN_LOGGERS + "[app:main]")]
-    with gunicorn(tmp_path, ec2_of_the_session.url, *THREADS, replace=replace) as server:
+    with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replace) as server:
         server.get("/api")
         own = tmp_path / "own.log"
         wait_until(lambda: "GET /api 200" in own.read_text(), "the line in the operator's log")

@@ -6,12 +6,14 @@ import subprocess
 import pytest
 from lxml import etree
 
-from tests.live.balancers import certificate, needs
-from tests.live.servers import free_port, gunicorn, wait_until
-from tests.live.test_gunicorn import AUTHORIZATION, THREADS
-from tests.programmed_ec2 import ProgrammedEC2, snapshot_item, snapshots_page
+from tests.support.addresses import SNAPSHOT
+from tests.support.balancers import certificate, needs
+from tests.support.callers import AUTHORIZATION
+from tests.support.ec2_responses import snapshot_item, snapshots_page
+from tests.support.ec2_server import programmed_ec2_server
+from tests.support.responders import always
+from tests.support.servers import THREADS, free_port, gunicorn, wait_until
 
-SHOW = "/api/storage_snapshots/snap-12345678"
 OF_THE_HOST = ("AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
 
@@ -23,8 +25,8 @@ def ca_key_and_certificate(tmp_path):
 @pytest.fixture
 def private_ec2(ca_key_and_certificate):
     _, key, signed = ca_key_and_certificate
-    with ProgrammedEC2(ssl_context=(str(signed), str(key))) as ec2:
-        ec2.respond = lambda request: snapshots_page(snapshot_item("snap-12345678"))
+    with programmed_ec2_server(ssl_context=(str(signed), str(key))) as ec2:
+        ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
         yield ec2
 
 
@@ -45,7 +47,7 @@ def proxy(tmp_path):
 def ask(tmp_path, endpoint, **environment):
     env = {name: value for name, value in os.environ.items() if name not in OF_THE_HOST}
     with gunicorn(tmp_path, endpoint, *THREADS, env=env | environment) as server:
-        response, body = server.get(SHOW, {"Authorization": AUTHORIZATION})
+        response, body = server.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
     return response.status, etree.fromstring(body)
 
 

@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.live.servers import BIN, PROXY_INI, children, gunicorn, replaced, running, wait_until
-from tests.live.test_gunicorn import THREADS
+from tests.support.servers import (
+    BIN,
+    PROXY_INI,
+    THREADS,
+    children,
+    gunicorn,
+    replaced,
+    running,
+    wait_until,
+)
 
 REQUESTS = ("dcproxy_requests_total", ("entry_point.show", "200"))
 

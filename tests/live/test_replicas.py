@@ -11,15 +11,17 @@ from itertools import count
 import pytest
 from lxml import etree
 
-from tests.live import balancers
-from tests.live.balancers import replicas
-from tests.live.servers import LIMIT_SECONDS, children, wait_until
-from tests.live.test_gunicorn import AUTHORIZATION
-from tests.programmed_ec2 import ProgrammedEC2, refusal, snapshot_item, snapshots_page
+from tests.support import balancers
+from tests.support.addresses import SNAPSHOT, SNAPSHOTS
+from tests.support.balancers import replicas
+from tests.support.callers import AUTHORIZATION
+from tests.support.ec2_responses import snapshot_item, snapshots_page
+from tests.support.ec2_server import EC2Server, programmed_ec2_server
+from tests.support.responders import always, second_page_fails
+from tests.support.servers import LIMIT_SECONDS, children, wait_until
 
-SNAPSHOTS = "/api/storage_snapshots"
-SHOW = f"{SNAPSHOTS}/snap-12345678"
 CALLERS = 8
+A_SNAPSHOT = snapshots_page(snapshot_item("snap-12345678"))
 DELTACLOUDS_HEADERS = {
     "Content-Length",
     "Content-Type",
@@ -34,10 +36,10 @@ DELTACLOUDS_HEADERS = {
 
 @contextmanager
 def balanced_by(balancer, folder):
-    """Run two replicas, each with an EC2 of its own that counts, and a balancer before them."""
+    """Run two replicas, each with an EC2 server of its own, and a balancer in front of them."""
     with (
-        ProgrammedEC2() as first,
-        ProgrammedEC2() as second,
+        EC2Server() as first,
+        EC2Server() as second,
         replicas(folder, first.url, second.url) as both,
         balancer(folder, [replica.port for replica in both]) as front,
     ):
@@ -52,19 +54,17 @@ def balanced_all_along(request, tmp_path_factory):
 
 @pytest.fixture
 def balanced(balanced_all_along):
-    for ec2 in balanced_all_along[2]:
-        ec2.reset()
-        ec2.respond = answer_with_a_snapshot
-    return balanced_all_along
-
-
-def answer_with_a_snapshot(request):
-    return snapshots_page(snapshot_item("snap-12345678"))
+    """Give a balancer, its two replicas, and the programmed EC2 of each replica."""
+    front, both, servers = balanced_all_along
+    ec2s = [server.program() for server in servers]
+    for ec2 in ec2s:
+        ec2.respond = always(A_SNAPSHOT)
+    return front, both, ec2s
 
 
 def read(front):
     headers = {"Authorization": AUTHORIZATION, "Host": "cloud.example.org"}
-    response, body = front.get(SHOW, headers)
+    response, body = front.get(SNAPSHOT, headers)
     return response.status, etree.fromstring(body).get("href")
 
 
@@ -72,7 +72,7 @@ def test_replicas_add_up_and_give_out_the_public_name(balanced):
     front, _, ec2s = balanced
     with ThreadPoolExecutor(CALLERS) as pool:
         seen = set(pool.map(lambda _: read(front), range(100)))
-    assert seen == {(200, f"http://cloud.example.org{SHOW}")}
+    assert seen == {(200, f"http://cloud.example.org{SNAPSHOT}")}
     served = [len(ec2.requests) for ec2 in ec2s]
     assert sum(served) == 100
     assert min(served) > 20
@@ -123,11 +123,7 @@ def test_headers_are_written_as_the_old_server_wrote_them(balanced):
 def test_list_that_breaks_off_is_not_taken_for_whole(balanced):
     front, _, ec2s = balanced
     for ec2 in ec2s:
-        ec2.respond = lambda request: (
-            refusal("AuthFailure", 401)
-            if "NextToken" in request.parameters
-            else snapshots_page(snapshot_item("snap-12345678"), "more")
-        )
+        ec2.respond = second_page_fails()
     with pytest.raises((HTTPException, OSError)):
         front.get(SNAPSHOTS, {"Authorization": AUTHORIZATION})
 
@@ -141,10 +137,11 @@ def test_replica_that_dies_loses_no_read(balancer, tmp_path):
         return snapshots_page("")
 
     with (
-        balanced_by(balancer, tmp_path) as (front, (one, _), (first, second)),
+        balanced_by(balancer, tmp_path) as (front, (one, _), servers),
         ThreadPoolExecutor(CALLERS) as pool,
     ):
-        first.respond, second.respond = answer_too_late, answer_with_a_snapshot
+        first, second = (server.program() for server in servers)
+        first.respond, second.respond = answer_too_late, always(A_SNAPSHOT)
         reads = [pool.submit(read, front) for _ in range(CALLERS)]
         wait_until(lambda: first.requests, "the replica to be at work")
         master = one.server.process
@@ -155,7 +152,7 @@ def test_replica_that_dies_loses_no_read(balancer, tmp_path):
         died.set()
         reads += [pool.submit(read, front) for _ in range(100)]
         seen = {future.result() for future in reads}
-    assert seen == {(200, f"http://cloud.example.org{SHOW}")}
+    assert seen == {(200, f"http://cloud.example.org{SNAPSHOT}")}
 
 
 def restart(replica):
@@ -239,7 +236,7 @@ def ask(connection: HTTPConnection, method, address):
 
 def test_list_that_runs_when_the_stop_comes_ends_whole_and_new_calls_are_refused(tmp_path):
     release = threading.Event()
-    with ProgrammedEC2() as ec2:
+    with programmed_ec2_server() as ec2:
 
         def respond(request):
             if "NextToken" not in request.parameters:

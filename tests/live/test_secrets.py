@@ -6,10 +6,16 @@ import subprocess
 
 import pytest
 
-from tests.conftest import CALLER
-from tests.live.servers import gunicorn, wait_until
-from tests.live.test_gunicorn import AUTHORIZATION, THREADS
-from tests.programmed_ec2 import Answer, created, refusal, snapshot_item, snapshots_page
+from tests.support.callers import AUTHORIZATION, CALLER
+from tests.support.ec2_responses import (
+    EC2Response,
+    created_response,
+    error_response,
+    snapshot_item,
+    snapshots_page,
+)
+from tests.support.responders import always
+from tests.support.servers import THREADS, gunicorn, wait_until
 
 DEBUG = """
 [loggers]
@@ -31,11 +37,11 @@ format = %(name)s %(message)s
 
 
 def test_own_log_holds_no_secret_not_even_of_what_cannot_be_read(
-    ec2_of_the_session, programmed_ec2, tmp_path
+    ec2_server, programmed_ec2, tmp_path
 ):
-    programmed_ec2.respond = lambda request: refusal("InternalError", 500)
+    programmed_ec2.respond = always(error_response("InternalError", 500))
     secret = AUTHORIZATION.split()[1]
-    with gunicorn(tmp_path, ec2_of_the_session.url, *THREADS) as server:
+    with gunicorn(tmp_path, ec2_server.url, *THREADS) as server:
         address = f"/api/storage_snapshots?secret={CALLER[1]}"
         server.get(address, {"Authorization": AUTHORIZATION})
         for unreadable in (
@@ -56,17 +62,17 @@ def test_own_log_holds_no_secret_not_even_of_what_cannot_be_read(
     "answer",
     [
         snapshots_page(snapshot_item("snap-12345678")),
-        created(snapshot_item("snap-12345678")),
-        refusal("AuthFailure", 401),
-        refusal("InternalError", 500),
-        Answer(b"nonsense"),
+        created_response(snapshot_item("snap-12345678")),
+        error_response("AuthFailure", 401),
+        error_response("InternalError", 500),
+        EC2Response(b"nonsense"),
     ],
 )
-def test_nothing_gives_away_a_secret(ec2_of_the_session, programmed_ec2, tmp_path, answer):
-    programmed_ec2.respond = lambda request: answer
+def test_nothing_gives_away_a_secret(ec2_server, programmed_ec2, tmp_path, answer):
+    programmed_ec2.respond = always(answer)
     marker = "[app:main]"
     replaced = [(marker, DEBUG + marker), ("retry_attempts = 3", "retry_attempts = 1")]
-    with gunicorn(tmp_path, ec2_of_the_session.url, *THREADS, replace=replaced) as server:
+    with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replaced) as server:
         seen = ""
         for method, address in (
             ("GET", "/metrics"),

@@ -1,0 +1,157 @@
+"""The pages in a real Chromium, without scripts of ours, as a person uses them."""
+
+import os
+import shutil
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Error, expect, sync_playwright
+
+from tests.support.callers import CALLER
+from tests.support.servers import THREADS, gunicorn
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+HTTP_CREDENTIALS = dict(zip(("username", "password"), CALLER, strict=True))
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="needs Debian's package chromium"
+)
+
+
+@pytest.fixture(scope="module")
+def site(moto_url, tmp_path_factory):
+    with gunicorn(tmp_path_factory.mktemp("browser"), moto_url, *THREADS) as server:
+        yield f"http://localhost:{server.port}/api"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(http_credentials=HTTP_CREDENTIALS, java_script_enabled=False)
+    yield context.new_page()
+    context.close()
+
+
+def make_snapshot(page, site, volume_id, name):
+    page.goto(f"{site}/storage_snapshots/new")
+    page.get_by_label("Volume").fill(volume_id)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Description").fill("made in a browser")
+    page.get_by_role("button", name="Make the snapshot").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Storage snapshot snap-")
+
+
+def test_anonymous_client_is_asked_to_log_in(browser, site):
+    # Without anybody to ask, Chromium gives up on the challenge.
+    context = browser.new_context()
+    with pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
+        context.new_page().goto(f"{site}/storage_snapshots")
+    context.close()
+
+
+def test_person_makes_finds_and_deletes_a_snapshot(page, site, volume_id):
+    page.goto(site)
+    page.get_by_role("navigation").get_by_role("link", name="Storage snapshots").click()
+    page.get_by_role("link", name="Make a new snapshot").click()
+    make_snapshot(page, site, volume_id, "browser & co.")
+    page.get_by_role("navigation").get_by_role("link", name="Storage snapshots").click()
+    row = page.get_by_role("row").filter(has_text="browser & co.")
+    row.get_by_role("link").first.click()
+    expect(page.get_by_text("made in a browser")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Delete…").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete the snapshot").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Storage snapshots")
+    expect(page.get_by_text("browser & co.")).to_have_count(0)
+
+
+def test_error_keeps_what_the_person_typed(page, site):
+    page.goto(f"{site}/storage_snapshots/new")
+    page.get_by_label("Volume").fill("vol-00000000")
+    page.get_by_label("Name").fill("kept")
+    page.get_by_role("button", name="Make the snapshot").click()
+    expect(page.get_by_role("alert")).to_contain_text("InvalidVolume.NotFound")
+    expect(page.get_by_label("Volume")).to_have_value("vol-00000000")
+    expect(page.get_by_label("Name")).to_have_value("kept")
+
+
+def test_foreign_page_cannot_act(browser, site, snapshot_id, ec2, tmp_path):
+    evil = tmp_path / "evil.html"
+    evil.write_text(
+        f'<form method=post action="{site}/storage_snapshots/{snapshot_id}">'
+        "<input name=_method value=delete><button>Win!</button></form>"
+    )
+    context = browser.new_context(http_credentials=HTTP_CREDENTIALS)
+    page = context.new_page()
+    page.goto(evil.as_uri())
+    page.get_by_role("button").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("403 Forbidden")
+    context.close()
+    assert ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_and_is_accessible(browser, site, ec2, volume_id, width, scheme, tmp_path):
+    snapshot = ec2.create_snapshot(VolumeId=volume_id, Description="a description " * 12)
+    snapshot_id = snapshot["SnapshotId"]
+    context = browser.new_context(
+        http_credentials=HTTP_CREDENTIALS,
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,
+        bypass_csp=True,
+    )
+    page = context.new_page()
+    for name, address in {
+        "entry-point": "",
+        "snapshots": "/storage_snapshots",
+        "snapshot": f"/storage_snapshots/{snapshot_id}",
+        "new": f"/storage_snapshots/new?volume_id={volume_id}",
+        "volumes": "/storage_volumes",
+        "volume": f"/storage_volumes/{volume_id}",
+        "realms": "/realms",
+        "realm": "/realms/us-east-1a",
+        "drivers": "/drivers",
+        "driver": "/drivers/ec2",
+        "error": "/storage_snapshots/snap-00000000",
+    }.items():
+        page.goto(site + address)
+        check(page, f"{name}-{width}-{scheme}")
+    page.goto(f"{site}/storage_snapshots/{snapshot_id}")
+    page.get_by_role("button", name="Delete…").click()
+    check(page, f"delete-{width}-{scheme}")
+    page.goto(f"{site}/storage_snapshots/new?volume_id=vol-00000000")
+    page.get_by_role("button", name="Make the snapshot").click()
+    check(page, f"form-error-{width}-{scheme}")
+    context.close()
+
+
+def check(page, picture):
+    if "SCREENSHOTS" in os.environ:
+        page.screenshot(path=f"{os.environ['SCREENSHOTS']}/{picture}.png")
+    overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert overflow <= 0, f"{page.url} is {overflow} px too wide"
+    results = Axe().run(page)
+    assert results.violations_count == 0, f"{page.url}\n{results.generate_report()}"

@@ -1,0 +1,91 @@
+"""What the request side may bring: a 4xx, and the next request is served."""
+
+import socket
+
+import pytest
+
+from tests.support.callers import AUTHORIZATION
+from tests.support.servers import THREADS, gunicorn
+
+LINE = "GET /api HTTP/1.1\r\n"
+HOST = "Host: localhost\r\n"
+POST = f"POST /api/storage_snapshots HTTP/1.1\r\n{HOST}Authorization: {AUTHORIZATION}\r\n"
+FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(ec2_server, tmp_path_factory):
+    with gunicorn(tmp_path_factory.mktemp("live"), ec2_server.url, *THREADS) as server:
+        yield server
+
+
+def status_of(server, text):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(text.encode("latin-1"))
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answer:
+            line = answer.readline().decode()
+    return int(line.split()[1]) if line else None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{LINE}{HOST}Host: evil.example.org\r\n\r\n",
+        f"{LINE}Host: a b\r\n\r\n",
+        f"{LINE}Host: <script>\r\n\r\n",
+        f"{LINE}Host: a/b\r\n\r\n",
+        f"{LINE}Host:\r\n\r\n",
+        f"{LINE}Host: \xff\r\n\r\n",
+        f"GET /api?{'x' * 10_000} HTTP/1.1\r\n{HOST}\r\n",
+        f"GET /api/{'x' * 10_000} HTTP/1.1\r\n{HOST}\r\n",
+        f"{LINE}{HOST}X-Long: {'x' * 100_000}\r\n\r\n",
+        f"{LINE}{HOST}" + "X-Many: x\r\n" * 1000 + "\r\n",
+        f"{LINE}{HOST}X-Nul: \x00\r\n\r\n",
+        f"{LINE}{HOST}No colon\r\n\r\n",
+        f"{LINE}{HOST}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        f"{LINE}{HOST}Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+        f"{LINE}{HOST}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        f"{LINE}{HOST}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        f"{LINE}{HOST} folded: x\r\n\r\n",
+        f"GET /api\r\nX: y HTTP/1.1\r\n{HOST}\r\n",
+        "GET /api HTTP/9.9\r\n\r\n",
+        f"{POST}{FORM}Content-Length: 1000001\r\n\r\n{'x' * 1000}",
+        f"{POST}{FORM}Content-Length: -1\r\n\r\n",
+        f"{POST}{FORM}Content-Length: 60000\r\n\r\n{'a=1&' * 15_000}",
+        f"{POST}{FORM}Content-Length: 10\r\n\r\nname=%FF%00"[:-1],
+        f"{POST}{FORM}Content-Length: 100\r\n\r\nvolume_id",
+        f"{POST}{FORM}Transfer-Encoding: chunked\r\n\r\nffffffffff\r\nx",
+    ],
+)
+def test_odd_request_is_4xx_and_the_next_is_served(server, programmed_ec2, text):
+    status = status_of(server, text)
+    # gunicorn answers 501 to a transfer coding that it does not know.
+    assert status is None or 400 <= status < 500 or status == 501
+    assert status_of(server, f"{LINE}{HOST}\r\n") == 200
+    assert programmed_ec2.requests == []
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_request_without_a_host_gets_the_servers_own_name(server):
+    assert status_of(server, "GET /api HTTP/1.0\r\n\r\n") == 200
+
+
+def test_forwarded_headers_are_not_believed(server):
+    _, body = server.get(
+        "/api",
+        {
+            "X-Forwarded-Host": "evil.example.org",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-Prefix": "/evil",
+            "Forwarded": "host=evil.example.org",
+        },
+    )
+    assert b"evil" not in body
+
+
+def test_slow_body_holds_nobody_else(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+        slow.sendall(f"{POST}{FORM}Content-Length: 100\r\n\r\nvolume".encode())
+        for _ in range(5):
+            assert status_of(server, f"{LINE}{HOST}\r\n") == 200

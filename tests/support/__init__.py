@@ -1,0 +1,1 @@
+"""Stand-ins, scenario builders and server starters that several test modules share."""

@@ -1,0 +1,165 @@
+"""HAProxy and nginx with the files of ``deploy/``, and replicas of dcproxy behind them."""
+
+import os
+import shutil
+import ssl
+import subprocess
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPSConnection
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import (
+    BIN,
+    LIMIT_SECONDS,
+    Server,
+    free_port,
+    proxy_ini,
+    replaced,
+    running,
+    wait_until,
+)
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def needs(program):
+    """Find a program of a Debian package, or skip the test on a developer's machine."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+    if path is None and not os.environ.get("CI"):
+        pytest.skip(f"needs Debian's package {program}")
+    return path
+
+
+def certificate(folder):
+    """Make a certificate authority and a key with a certificate of it for this host."""
+    ca, key, signed, names = (folder / name for name in ("ca.pem", "key.pem", "crt.pem", "names"))
+    names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:cloud.example.org")
+    for command in (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=ca -keyout {ca}.key -out {ca}",
+        f"openssl req -newkey rsa:2048 -nodes -subj /CN=cloud -keyout {key} -out {signed}.req",
+        f"openssl x509 -req -in {signed}.req -CA {ca} -CAkey {ca}.key -CAcreateserial "
+        f"-extfile {names} -out {signed}",
+    ):
+        subprocess.run(command.split(), check=True, capture_output=True)
+    return ca, key, signed
+
+
+class Balancer(Server):
+    """Listens on ``port``, and with TLS on ``tls_port``, where ``ca`` vouches for it."""
+
+    def __init__(self, process, port, tls_port, ca, log):
+        super().__init__(process, port, log)
+        self.tls_port = tls_port
+        self.ca = ca
+
+    def connect_by_tls(self):
+        context = ssl.create_default_context(cafile=self.ca)
+        return HTTPSConnection("127.0.0.1", self.tls_port, context=context, timeout=LIMIT_SECONDS)
+
+
+@contextmanager
+def haproxy(folder, replicas):
+    program = needs("haproxy")
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the file has HAProxy give up its rights")
+    ca, key, signed = certificate(folder)
+    both = folder / "haproxy.pem"
+    both.write_text(signed.read_text() + key.read_text())
+    port, tls_port = free_port(), free_port()
+    env = os.environ | {
+        "PLAIN_ADDRESS": f"127.0.0.1:{port}",
+        "TLS_ADDRESS": f"127.0.0.1:{tls_port}",
+        "CERTIFICATE": str(both),
+        "REPLICA_1": f"127.0.0.1:{replicas[0]}",
+        "REPLICA_2": f"127.0.0.1:{replicas[1]}",
+    }
+    command = [program, "-db", "-f", DEPLOY / "haproxy.cfg"]
+    with _balancer(command, folder, port, tls_port, ca, env) as balancer:
+        yield balancer
+
+
+@contextmanager
+def nginx(folder, replicas):
+    program = needs("nginx")
+    ca, key, signed = certificate(folder)
+    port, tls_port = free_port(), free_port()
+    site = replaced(
+        (DEPLOY / "nginx.conf").read_text(),
+        ("listen 80;", f"listen 127.0.0.1:{port};"),
+        ("listen 443 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
+        ("/etc/nginx/cloud.example.org.crt", signed),
+        ("/etc/nginx/cloud.example.org.key", key),
+        ("server 127.0.0.1:3001 ", f"server 127.0.0.1:{replicas[0]} "),
+        ("server 127.0.0.1:3002 ", f"server 127.0.0.1:{replicas[1]} "),
+    )
+    (folder / "site.conf").write_text(site)
+    main = folder / "nginx.conf"
+    folders = "".join(
+        f"{name}_temp_path {folder}/{name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    main.write_text(
+        f"user root; daemon off; pid {folder}/pid; error_log stderr; events {{}}\n"
+        f"http {{ access_log off; {folders} include {folder}/site.conf; }}\n"
+    )
+    command = [program, "-c", main, "-e", "stderr"]
+    with _balancer(command, folder, port, tls_port, ca, None) as balancer:
+        yield balancer
+
+
+@contextmanager
+def _balancer(command, folder, port, tls_port, ca, env):
+    log = folder / "balancer.log"
+    with open(log, "w") as output:
+        process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, env=env)
+    try:
+        balancer = Balancer(process, port, tls_port, ca, log)
+        wait_until(lambda: _answers(balancer), "the balancer to answer")
+        yield balancer
+    finally:
+        process.terminate()
+        process.wait(LIMIT_SECONDS)
+
+
+def _answers(server):
+    assert server.process.poll() is None, server.log.read_text()
+    try:
+        return server.get("/api")[0].status == 200
+    except OSError:
+        return False
+
+
+class Replica:
+    """One dcproxy on a port of its own, which can be stopped and started again."""
+
+    def __init__(self, folder, endpoint):
+        folder.mkdir()
+        self.port = free_port()
+        self.log = folder / "log"
+        ini = folder / "proxy.ini"
+        ini.write_text(proxy_ini(endpoint, ("trusted_proxies = 0", "trusted_proxies = 1")))
+        self._command = [BIN / "dcproxy", "--config", ini, "--port", self.port]
+        self._running = ExitStack()
+
+    def start(self):
+        self.server = self._running.enter_context(running(self._command, self.log))
+        assert self.server.port == self.port
+
+    def stop(self):
+        """Send SIGTERM, and wait for the end."""
+        self._running.close()
+
+
+@contextmanager
+def replicas(folder, *endpoints):
+    """Run a replica for each EC2."""
+    all = [Replica(folder / f"replica-{number}", url) for number, url in enumerate(endpoints)]
+    try:
+        for replica in all:
+            replica.start()
+        yield all
+    finally:
+        for replica in all:
+            replica.stop()

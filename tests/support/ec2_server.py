@@ -1,0 +1,94 @@
+"""A programmed EC2 over real HTTP: it answers what a test tells it to, and notes what came.
+
+moto never splits a list into pages and never fails; this one does nothing else.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.support.ec2_responses import EC2Response, error_response, snapshots_page
+
+
+@dataclass(frozen=True)
+class EC2Request:
+    action: str
+    parameters: dict[str, str]
+    access_key_id: str
+
+
+class ProgrammedEC2:
+    """``respond`` turns a request into a response; ``requests`` are all that came."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.respond: Callable[[EC2Request], EC2Response] = lambda request: snapshots_page("")
+        self.requests: list[EC2Request] = []
+
+    def __call__(self, request: EC2Request) -> EC2Response:
+        self.requests.append(request)
+        return self.respond(request)
+
+
+class EC2Server:
+    """An HTTP server that gives each request to the ``ProgrammedEC2`` of the running test."""
+
+    def __init__(self, ssl_context: tuple[str, str] | None = None) -> None:
+        self.ec2: ProgrammedEC2 | None = None
+        self._server = make_server(
+            "127.0.0.1",
+            0,
+            self._application,
+            threaded=True,
+            request_handler=_QuietHandler,
+            ssl_context=ssl_context,
+        )
+        scheme = "https" if ssl_context else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
+
+    def program(self) -> ProgrammedEC2:
+        """Replace the programmed EC2 behind this address by a new one."""
+        self.ec2 = ProgrammedEC2(self.url)
+        return self.ec2
+
+    def __enter__(self) -> "EC2Server":
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _application(self, environ, start_response):
+        response = self._respond(environ)
+        headers = [("Content-Type", "text/xml"), *response.headers]
+        if "Content-Length" not in dict(headers):
+            headers.append(("Content-Length", str(len(response.body))))
+        start_response(f"{response.status} .", headers)
+        return [response.body]
+
+    def _respond(self, environ):
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
+        parameters = dict(parse_qsl(body, keep_blank_values=True))
+        key = re.search(r"Credential=([^/]+)/", environ["HTTP_AUTHORIZATION"])[1]
+        request = EC2Request(parameters.pop("Action"), parameters, key)
+        return self.ec2(request) if self.ec2 else error_response("NoTestIsRunning", 503)
+
+
+@contextmanager
+def programmed_ec2_server(ssl_context: tuple[str, str] | None = None) -> Iterator[ProgrammedEC2]:
+    """Run a programmed EC2 at an address of its own."""
+    with EC2Server(ssl_context) as server:
+        yield server.program()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_: object) -> None:
+        pass

@@ -1,0 +1,75 @@
+"""Addresses where no working EC2 answers, each with a fault of its own."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def _url(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def refusing_endpoint() -> Iterator[str]:
+    """Reserve a port that refuses connections."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield _url(unused)
+
+
+@contextmanager
+def silent_endpoint() -> Iterator[str]:
+    """Accept connections, and never respond."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield _url(listener)
+
+
+@contextmanager
+def full_endpoint() -> Iterator[str]:
+    """Listen with a backlog that is full: no connection is accepted."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        with socket.create_connection(listener.getsockname()):
+            yield _url(listener)
+
+
+@contextmanager
+def resetting_endpoint() -> Iterator[str]:
+    """Reset each connection once the request was sent."""
+
+    def reset(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with _serving(reset) as url:
+        yield url
+
+
+@contextmanager
+def truncating_endpoint() -> Iterator[str]:
+    """Respond with fewer bytes than the Content-Length says."""
+
+    def truncate(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n<a/>")
+
+    with _serving(truncate) as url:
+        yield url
+
+
+@contextmanager
+def _serving(respond: Callable[[socket.socket], None]) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_serve, args=(listener, respond), daemon=True).start()
+        yield _url(listener)
+
+
+def _serve(listener: socket.socket, respond: Callable[[socket.socket], None]) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(65536)
+            respond(connection)

@@ -1,0 +1,113 @@
+"""Real servers for the live tests: started on free ports, polled until they answer, ended."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+PROXY_INI = Path(__file__).parents[2] / "proxy.ini"
+BIN = Path(sys.executable).parent
+LIMIT_SECONDS = 30
+THREADS = ("--worker-class", "gthread", "--threads", "4")
+
+
+def wait_until(condition, what, limit=LIMIT_SECONDS):
+    """Poll until ``condition`` gives something true, and give it back."""
+    deadline = time.monotonic() + limit
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {limit} s for {what}")
+        time.sleep(0.02)
+    return result
+
+
+def free_port():
+    """Find a port that nobody listens on, for a server that cannot choose one itself."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return unused.getsockname()[1]
+
+
+def children(pid):
+    """List the processes that a process has started."""
+    listing = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True
+    )
+    return list(map(int, listing.stdout.split()))
+
+
+class Server:
+    """A process that serves HTTP on ``port`` and writes its log to ``log``."""
+
+    def __init__(self, process, port, log):
+        self.process = process
+        self.port = port
+        self.log = log
+
+    def connect(self):
+        return HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_SECONDS)
+
+    def get(self, address, headers=None, method="GET", body=None):
+        connection = self.connect()
+        try:
+            connection.request(method, address, body=body, headers=headers or {})
+            response = connection.getresponse()
+            return response, response.read()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running(command, log_file, cwd=None, env=None) -> Iterator[Server]:
+    """Run a command whose log says where it listens, until the block ends."""
+    with open(log_file, "w") as log:
+        process = subprocess.Popen(
+            list(map(str, command)), stdout=log, stderr=log, cwd=cwd, env=env
+        )
+    try:
+        port = wait_until(lambda: _port(process, log_file), "the server to listen")
+        yield Server(process, port, log_file)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(LIMIT_SECONDS)
+        finally:
+            process.kill()
+
+
+def _port(process, log_file):
+    text = log_file.read_text()
+    assert process.poll() is None, f"the server ended: {text}"
+    listening = re.search(r"Listening at: https?://127\.0\.0\.1:(\d+)", text)
+    return int(listening[1]) if listening and "Booting worker" in text else None
+
+
+def replaced(text, *pairs):
+    """Replace what is there: a text that is not is a mistake of the test."""
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, str(new))
+    return text
+
+
+def proxy_ini(endpoint, *pairs):
+    """Give ``proxy.ini``'s own text with an EC2 at ``endpoint``, and other replacements."""
+    there = f"ec2_endpoint_url = {endpoint}"
+    own = PROXY_INI.read_text()
+    return replaced(own, ("#ec2_endpoint_url = https://ec2.example.org/", there), *pairs)
+
+
+@contextmanager
+def gunicorn(tmp_path, endpoint, *arguments, replace=(), env=None):
+    """Run gunicorn with ``proxy.ini``'s own text, only the endpoint replaced."""
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(proxy_ini(endpoint, *replace))
+    command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0", *arguments]
+    with running(command, tmp_path / "gunicorn.log", cwd=tmp_path, env=env) as server:
+        yield server

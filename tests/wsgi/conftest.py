@@ -1,0 +1,45 @@
+"""WebTest clients of the application, in front of moto or of the programmed EC2."""
+
+from collections.abc import Callable
+
+import pytest
+from webtest import TestApp
+
+from tests.support import application
+from tests.support.application import client_of, shared_application
+from tests.support.ec2_server import ProgrammedEC2
+
+
+@pytest.fixture(autouse=True)
+def sleeps() -> list[float]:
+    """Give the seconds that the application slept in this test, instead of sleeping."""
+    application.recorded_sleeps.clear()
+    return application.recorded_sleeps
+
+
+@pytest.fixture
+def client(moto_url: str) -> TestApp:
+    """Make a client of dcproxy in front of moto."""
+    return client_of(shared_application(ec2_endpoint_url=moto_url))
+
+
+@pytest.fixture
+def anonymous_client(moto_url: str) -> TestApp:
+    """Make a client without credentials, in front of moto."""
+    return client_of(shared_application(ec2_endpoint_url=moto_url), caller=None)
+
+
+@pytest.fixture
+def client_with(programmed_ec2: ProgrammedEC2) -> Callable[..., TestApp]:
+    """Make clients of dcproxy with some options, in front of the programmed EC2."""
+
+    def make(**options: object) -> TestApp:
+        return client_of(shared_application(ec2_endpoint_url=programmed_ec2.url, **options))
+
+    return make
+
+
+@pytest.fixture
+def programmed_client(client_with: Callable[..., TestApp]) -> TestApp:
+    """Make a client of dcproxy in front of the programmed EC2."""
+    return client_with(read_timeout=1)

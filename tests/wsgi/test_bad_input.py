@@ -1,0 +1,185 @@
+"""Whatever a client sends: a clear 4xx, and the next request is served."""
+
+import pytest
+
+from tests.support.addresses import SNAPSHOTS
+from tests.support.documents import read_xml
+from tests.support.package import MAX_BODY_BYTES
+
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=xx"
+
+
+def post(client, body, content_type=FORM, status=400, address=SNAPSHOTS):
+    headers = {"Content-Type": content_type}
+    body = body.encode() if isinstance(body, str) else body
+    return client.request(address, method="POST", body=body, headers=headers, status=status)
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        "snap-00000000",
+        "snap-0123456789abcdef0",
+        "foo",
+        "snap-",
+        "snap-1234567",
+        "snap-zzzzzzzz",
+        "snap-0123456789abcdef01",
+        "vol-12345678",
+        "%3Cscript%3E",
+        "..%2fetc",
+        "..",
+        "a" * 5000,
+        "snap-12345678%00",
+        "snap-12345678%0d%0aX:1",
+        "snap-12345678%0a",
+        "%E2%80%A8",
+        "%ff%fe",
+        "snap-12345678/",
+        "snap-12345678;x=1",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_unknown_or_malformed_id_is_404(client, method, id):
+    root = read_xml(client.request(f"{SNAPSHOTS}/{id}", method=method, status=404))
+    assert root.findtext("code") == "404"
+
+
+@pytest.mark.parametrize(
+    "address", ["/", "/apix", "/api/nothing", "/API", f"{SNAPSHOTS}/", "//api"]
+)
+def test_unknown_address_is_404(client, address):
+    assert read_xml(client.get(address, status=404)).tag == "error"
+
+
+@pytest.mark.parametrize("format", ["xml", "json", "html"])
+def test_error_survives_what_xml_cannot_hold(client, format):
+    client.get(f"{SNAPSHOTS}/%00%01%ef%bf%be]]>?format={format}", status=404)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "volume_id=", "name=x", "volume_id", "VOLUME_ID=vol-12345678", "&&&"]
+)
+def test_missing_volume_id_is_400_naming_it(client, body):
+    assert "volume_id is missing" in read_xml(post(client, body)).findtext("message")
+
+
+@pytest.mark.parametrize("volume_id", ["foo", "snap-12345678", "vol-", "vol-1' or '1", "vol-1 "])
+def test_malformed_volume_id_is_400_naming_it(client, volume_id):
+    response = client.post(SNAPSHOTS, {"volume_id": volume_id}, status=400)
+    message = read_xml(response).findtext("message")
+    assert "volume_id" in message
+    assert repr(volume_id) in message
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", '{"volume_id": "vol-12345678"}'),
+        ("application/xml", "<volume_id>vol-12345678</volume_id>"),
+        ("text/plain", "volume_id=vol-12345678"),
+    ],
+)
+def test_body_that_is_no_form_is_415_saying_what_is(client, content_type, body):
+    message = read_xml(post(client, body, content_type, 415)).findtext("message")
+    assert content_type in message
+    assert "application/x-www-form-urlencoded" in message
+    assert "multipart/form-data" in message
+
+
+def test_type_of_an_empty_body_does_not_matter(client, volume_id):
+    address = f"{SNAPSHOTS}?volume_id={volume_id}"
+    assert read_xml(post(client, "", "application/json", 201, address)).tag == "storage_snapshot"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (MULTIPART, b"--xx\r\nContent-Disposition: form-data; name=volume_id\r\n\r\nvol-1"),
+        (MULTIPART, b"volume_id=vol-12345678"),
+        (MULTIPART, b"--xx\r\nContent-Disposition: form-data\r\n\r\nx\r\n--xx--\r\n"),
+        (MULTIPART, b"--yy\r\n\r\n--yy--"),
+        ("multipart/form-data", b"--xx--"),
+        (MULTIPART, b'--xx\r\nContent-Disposition: form-data; name="name"\r\n\r\n\xff\r\n--xx--'),
+        (FORM, b"name=%ff&volume_id=vol-12345678"),
+        (FORM, b"name=\xff&volume_id=vol-12345678"),
+        (FORM, b"name=%00&volume_id=vol-12345678"),
+        (FORM, b"a=1&" * 10_000),
+    ],
+)
+def test_broken_form_is_400(client, content_type, body):
+    assert "body" in read_xml(post(client, body, content_type)).findtext("message")
+
+
+def test_query_that_is_not_utf_8_is_400(client):
+    assert "query" in read_xml(client.get(f"{SNAPSHOTS}?id=%ff", status=400)).findtext("message")
+
+
+def test_body_over_the_limit_is_413(client):
+    body = b"volume_id=" + b"x" * MAX_BODY_BYTES
+    assert str(MAX_BODY_BYTES) in read_xml(post(client, body, FORM, 413)).findtext("message")
+
+
+def test_body_that_is_shorter_than_announced_is_400(client):
+    headers = {"Content-Type": FORM, "Content-Length": "100"}
+    client.request(SNAPSHOTS, method="POST", body=b"x", headers=headers, status=400)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "TRACE", "BREW"])
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("/api", "GET, HEAD, OPTIONS"),
+        (SNAPSHOTS, "GET, HEAD, OPTIONS, POST"),
+        (f"{SNAPSHOTS}/snap-12345678", "DELETE, GET, HEAD, OPTIONS, POST"),
+    ],
+)
+def test_method_that_an_address_does_not_have_is_405(client, method, address, allowed):
+    response = client.request(address, method=method, status=405)
+    assert response.headers["Allow"] == allowed
+    assert read_xml(response).findtext("code") == "405"
+
+
+@pytest.mark.parametrize(
+    ("address", "header", "named"),
+    [
+        ("/api;provider=mars-1/storage_snapshots", None, "mars-1"),
+        ("/api;provider=evil.example.org/storage_snapshots", None, "evil.example.org"),
+        ("/api;provider=us-east-1.evil%23/storage_snapshots", None, "us-east-1.evil#"),
+        (SNAPSHOTS, "mars-1", "mars-1"),
+        (SNAPSHOTS, "evil.example.org", "evil.example.org"),
+        (SNAPSHOTS, "../x", "../x"),
+    ],
+)
+def test_unknown_region_is_400_listing_the_regions(
+    programmed_client, programmed_ec2, address, header, named
+):
+    headers = {"X-Deltacloud-Provider": header} if header else {}
+    response = programmed_client.get(address, headers=headers, status=400)
+    message = read_xml(response).findtext("message")
+    assert repr(named) in message
+    assert "eu-west-1" in message
+    assert programmed_ec2.requests == []
+
+
+def test_unknown_driver_is_400_naming_the_one_there_is(client):
+    for address, headers in (
+        ("/api;driver=mock/storage_snapshots", {}),
+        (SNAPSHOTS, {"X-Deltacloud-Driver": "mock"}),
+    ):
+        message = read_xml(client.get(address, headers=headers, status=400)).findtext("message")
+        assert message == "There is no driver 'mock', only ec2."
+
+
+@pytest.mark.parametrize("owner", ["me", "12345", "self;x", "all", "1234567890123"])
+def test_owner_that_is_none_is_400(client, owner):
+    response = client.get(SNAPSHOTS, {"owner_id": owner}, status=400)
+    assert "owner_id" in read_xml(response).findtext("message")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["Application/X-WWW-Form-URLEncoded", "application/x-www-form-urlencoded; a=b"]
+)
+def test_media_type_of_a_form_is_read_in_any_case(client, volume_id, content_type):
+    post(client, f"volume_id={volume_id}", content_type, 201)

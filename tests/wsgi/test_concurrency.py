@@ -1,0 +1,62 @@
+"""Many callers at once: each signed with its own key, nobody gets another's answer."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from webob import Request
+from webtest import TestApp
+
+from tests.support.application import shared_application
+from tests.support.callers import basic_authorization
+from tests.support.ec2_responses import error_response, snapshot_item, snapshots_page
+
+CALLERS = 32
+ROUNDS = 6
+
+
+def echo(request):
+    """Two pages of a snapshot that is named after the key that signed the request."""
+    if "SnapshotId.1" in request.parameters:
+        return error_response("InvalidSnapshot.NotFound", message=request.access_key_id)
+    items = snapshot_item("snap-12345678", name=request.access_key_id)
+    return snapshots_page(items, "" if "NextToken" in request.parameters else "more")
+
+
+def test_callers_do_not_mix(programmed_ec2):
+    programmed_ec2.respond = echo
+    app = shared_application(ec2_endpoint_url=programmed_ec2.url)
+
+    def names_of(number):
+        client = TestApp(app)
+        client.authorization = ("Basic", (f"KEY{number}", "secret"))
+        names = set()
+        for _ in range(ROUNDS):
+            error = client.get("/api/storage_snapshots/snap-00000000?format=json", status=404)
+            names.add(error.json["message"].removeprefix("InvalidSnapshot.NotFound: "))
+            snapshots = client.get("/api/storage_snapshots?format=json").json["storage_snapshots"]
+            names |= {snapshot["name"] for snapshot in snapshots}
+        return names
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        seen = list(pool.map(names_of, range(CALLERS)))
+    assert seen == [{f"KEY{number}"} for number in range(CALLERS)]
+
+
+def test_lists_that_are_read_in_turns_do_not_mix(programmed_ec2):
+    programmed_ec2.respond = echo
+    app = shared_application(ec2_endpoint_url=programmed_ec2.url)
+
+    def start(key):
+        request = Request.blank("/api/storage_snapshots?format=json")
+        request.headers["Authorization"] = basic_authorization(f"{key}:secret")
+        return iter(request.get_response(app).app_iter)
+
+    first, second = start("KEY1"), start("KEY2")
+    texts = [b"", b""]
+    for _ in range(10):
+        for number, chunks in enumerate((first, second)):
+            texts[number] += next(chunks, b"")
+    assert b"KEY2" not in texts[0]
+    assert b"KEY1" not in texts[1]
+    assert [text.count(b"snap-12345678") > 0 for text in texts] == [True, True]
+    keys = [request.access_key_id for request in programmed_ec2.requests]
+    assert sorted(keys) == ["KEY1", "KEY1", "KEY2", "KEY2"]

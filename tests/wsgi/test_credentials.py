@@ -1,0 +1,78 @@
+"""HTTP Basic to AWS credentials: what is refused, and what reaches EC2."""
+
+import base64
+
+import pytest
+
+from tests.support.addresses import SNAPSHOTS
+from tests.support.callers import basic_authorization
+from tests.support.documents import read_xml
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Basic",
+        "Basic ",
+        "Basic !!!!",
+        "Basic QUtJRA",
+        "Basic " + base64.b64encode(b"\xff\xfe:x").decode(),
+        basic_authorization(""),
+        basic_authorization(":"),
+        basic_authorization("AKID"),
+        basic_authorization("AKID:"),
+        basic_authorization(":secret"),
+        basic_authorization("AK ID:secret"),
+        basic_authorization("AKID\r\nX-Evil: 1:secret"),
+        basic_authorization("ÄKID:secret"),
+        "Bearer abc",
+        "Digest username=x",
+    ],
+)
+def test_unusable_credentials_are_401_and_ec2_is_not_asked(
+    programmed_client, programmed_ec2, authorization
+):
+    programmed_client.authorization = None
+    headers = {} if authorization is None else {"Authorization": authorization}
+    response = programmed_client.get(SNAPSHOTS, headers=headers, status=401)
+    challenge = response.headers["WWW-Authenticate"]
+    assert challenge == 'Basic realm="ec2-deltacloud@localhost:3001"'
+    assert read_xml(response).findtext("code") == "401"
+    assert programmed_ec2.requests == []
+
+
+@pytest.mark.parametrize("secret", ["a:b:c", "wJalr/XUtn+FEMI=", ":", "p\u00e4ss wort"])
+def test_secret_may_hold_anything(programmed_client, programmed_ec2, secret):
+    programmed_client.authorization = None
+    headers = {"Authorization": basic_authorization(f"AKID:{secret}")}
+    programmed_client.get(SNAPSHOTS, headers=headers, status=200)
+    assert programmed_ec2.requests[0].access_key_id == "AKID"
+
+
+def test_scheme_is_read_in_any_case(programmed_client):
+    programmed_client.authorization = None
+    headers = {"Authorization": basic_authorization("AKID:s").replace("Basic", "bASIC")}
+    programmed_client.get(SNAPSHOTS, headers=headers, status=200)
+
+
+@pytest.mark.parametrize(
+    ("method", "address"),
+    [
+        ("GET", SNAPSHOTS),
+        ("GET", f"{SNAPSHOTS}?id=x"),
+        ("GET", f"{SNAPSHOTS}?owner_id=nobody"),
+        ("GET", f"{SNAPSHOTS}/snap-12345678"),
+        ("GET", f"{SNAPSHOTS}/x"),
+        ("POST", SNAPSHOTS),
+        ("DELETE", f"{SNAPSHOTS}/snap-12345678"),
+        ("POST", f"{SNAPSHOTS}/x"),
+        ("GET", "/api/storage_volumes?id=x"),
+        ("GET", "/api/storage_volumes/x"),
+        ("GET", "/api/realms?id=x"),
+        ("GET", "/api/realms/x"),
+    ],
+)
+def test_what_comes_from_ec2_needs_credentials(anonymous_client, method, address):
+    anonymous_client.request(address, method=method, status=401)

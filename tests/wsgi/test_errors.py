@@ -1,0 +1,161 @@
+"""What EC2 says, and what the client hears."""
+
+import pytest
+
+from tests.support.addresses import SNAPSHOT
+from tests.support.application import client_of, new_application
+from tests.support.callers import CALLER
+from tests.support.documents import read_xml
+from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
+from tests.support.endpoints import refusing_endpoint, silent_endpoint
+from tests.support.package import EC2_CALL
+from tests.support.responders import always, in_turn
+
+
+def test_refusal_is_an_xml_document_with_ec2s_code_and_message(programmed_client, programmed_ec2):
+    programmed_ec2.respond = lambda request: error_response(
+        "InvalidSnapshot.NotFound", message="No snapshot <'snap-12345678'> ]]> here."
+    )
+    root = read_xml(programmed_client.get(f"{SNAPSHOT}?format=xml", status=404))
+    assert (root.tag, root.get("status")) == ("error", "404")
+    assert root.get("url") == f"{SNAPSHOT}?format=xml"
+    assert root.find("backend").get("driver") == "ec2"
+    assert root.find("backend").get("provider") == ""
+    assert root.findtext("code") == "404"
+    assert root.findtext("message") == (
+        "InvalidSnapshot.NotFound: No snapshot <'snap-12345678'> ]]> here."
+    )
+    assert root.xpath("request/param[@name='id']/text()") == ["snap-12345678"]
+
+
+def test_refusal_is_a_json_document(programmed_client, programmed_ec2):
+    programmed_ec2.respond = always(error_response("InvalidSnapshot.NotFound", message="No."))
+    assert programmed_client.get(f"{SNAPSHOT}?format=json", status=404).json == {
+        "code": 404,
+        "message": "InvalidSnapshot.NotFound: No.",
+        "error": "InvalidSnapshot.NotFound",
+    }
+
+
+def test_xml_begins_with_the_element_by_which_libdeltacloud_knows_an_error(client):
+    assert client.get(f"{SNAPSHOT}?format=xml", status=404).body.startswith(b"<error ")
+
+
+def test_refusal_is_a_page(programmed_client, programmed_ec2):
+    programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403, "<b>No."))
+    page = programmed_client.get(f"{SNAPSHOT}?format=html", status=403)
+    assert page.html.h1.text == "403 Forbidden"
+    assert page.html.main.p.text == "UnauthorizedOperation: <b>No."
+
+
+def test_401_of_ec2_has_the_challenge(programmed_client, programmed_ec2):
+    programmed_ec2.respond = always(error_response("AuthFailure", 401))
+    response = programmed_client.get(SNAPSHOT, status=401)
+    assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
+
+
+def test_throttling_is_502_and_says_when_to_come_back(programmed_client, programmed_ec2):
+    programmed_ec2.respond = always(error_response("RequestLimitExceeded", 503))
+    response = programmed_client.get(SNAPSHOT, status=502)
+    assert int(response.headers["Retry-After"]) > 0
+    assert "RequestLimitExceeded" in read_xml(response).findtext("message")
+
+
+def test_ec2_that_refuses_the_connection_is_502():
+    with refusing_endpoint() as url:
+        client = client_of(new_application(ec2_endpoint_url=url))
+        message = read_xml(client.get(SNAPSHOT, status=502)).findtext("message")
+    assert message.startswith("EC2 in us-east-1 cannot be reached. (X-Request-Id: ")
+
+
+def test_ec2_that_keeps_silent_is_502():
+    with silent_endpoint() as url:
+        client = client_of(new_application(ec2_endpoint_url=url, read_timeout=0.2))
+        message = read_xml(client.get(SNAPSHOT, status=502)).findtext("message")
+    assert message.startswith("EC2 in us-east-1 did not answer in time. (X-Request-Id: ")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html><body>Welcome!</body></html>",
+        b"not XML",
+        snapshots_page(snapshot_item("snap-12345678")).body[:-10],
+        b"<DescribeSnapshotsResponse><snapshotSet/></DescribeSnapshotsResponse>",
+        snapshots_page("").body.replace(b"ec2.amazonaws.com", b"evil.example.org"),
+        snapshots_page("").body.replace(b"DescribeSnapshots", b"DescribeVolumes"),
+        snapshots_page(snapshot_item("")).body,
+        snapshots_page(snapshot_item("snap-1' x='")).body,
+        snapshots_page(snapshot_item("snap-12345678", start_time="yesterday")).body,
+        snapshots_page(snapshot_item("snap-12345678", start_time="2011-02-30T00:00:00Z")).body,
+        snapshots_page(snapshot_item("snap-12345678", description="\xff")).body.replace(
+            "\xff".encode(), b"\xff"
+        ),
+    ],
+)
+def test_answer_that_cannot_be_read_is_502(programmed_client, programmed_ec2, body):
+    programmed_ec2.respond = always(EC2Response(body))
+    message = read_xml(programmed_client.get(SNAPSHOT, status=502)).findtext("message")
+    assert "cannot be read" in message
+
+
+@pytest.mark.parametrize("status", [201, 204, 300])
+def test_success_that_is_not_200_is_502(programmed_client, programmed_ec2, status):
+    programmed_ec2.respond = always(EC2Response(snapshots_page("").body, status))
+    programmed_client.get(SNAPSHOT, status=502)
+    programmed_client.get("/api?force_auth=1", status=502)
+
+
+def test_refusal_that_cannot_be_read_is_502(programmed_client, programmed_ec2):
+    programmed_ec2.respond = always(EC2Response(b"<html>go away", 400))
+    programmed_client.get(SNAPSHOT, status=502)
+
+
+def test_empty_list_for_one_id_is_404(programmed_client, programmed_ec2):
+    programmed_ec2.respond = always(snapshots_page(""))
+    programmed_client.get(SNAPSHOT, status=404)
+
+
+def test_fault_of_our_own_is_500_with_nothing_of_the_inside(
+    programmed_client, programmed_ec2, monkeypatch, caplog
+):
+    def broken(self, *arguments, **parameters):
+        raise RuntimeError("at /home/somebody/secret.py")
+
+    monkeypatch.setattr(EC2_CALL, broken)
+    response = programmed_client.get(SNAPSHOT, status=500)
+    assert read_xml(response).findtext("code") == "500"
+    assert "secret.py" not in response.text
+    assert "secret.py" in caplog.text
+
+
+@pytest.mark.parametrize("format", ["xml", "json", "html"])
+@pytest.mark.parametrize("status", [400, 403, 500, 503])
+def test_no_error_gives_away_the_secret(programmed_client, programmed_ec2, format, status):
+    programmed_ec2.respond = always(error_response("Whatever", status))
+    response = programmed_client.get(f"{SNAPSHOT}?format={format}", expect_errors=True)
+    assert response.status_code in {400, 403, 502}
+    for hidden in (CALLER[1], "Signature=", "Traceback", "dcproxy/", programmed_ec2.url):
+        assert hidden not in response.text
+
+
+def test_failed_creates_do_not_use_up_the_retries_of_reads(programmed_client, programmed_ec2):
+    def respond(request):
+        # 120 creates: as many as would use up botocore's quota.
+        is_create = request.action == "CreateSnapshot"
+        return error_response("InternalError", 500) if is_create else snapshots_page("")
+
+    programmed_ec2.respond = respond
+    for _ in range(40):
+        given = {"volume_id": "vol-12345678"}
+        programmed_client.post("/api/storage_snapshots", given, status=502)
+    programmed_ec2.respond = in_turn(
+        error_response("InternalError", 500), snapshots_page(snapshot_item("snap-12345678"))
+    )
+    programmed_client.get(SNAPSHOT, status=200)
+
+
+def test_429_without_a_code_is_throttling(programmed_client, programmed_ec2):
+    programmed_ec2.respond = always(EC2Response(b"<html>slow down</html>", 429))
+    assert programmed_client.get(SNAPSHOT, status=502).headers["Retry-After"]

@@ -1,0 +1,227 @@
+"""Arbitrary requests, and arbitrary answers of EC2: always an answer that the contract allows."""
+
+import json as json_module
+
+import pytest
+from bs4 import BeautifulSoup
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule
+from lxml import etree
+from webob import Request
+
+from tests.support.application import new_application
+from tests.support.callers import AUTHORIZATION
+from tests.support.ec2_model import EC2Model
+from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
+from tests.support.ec2_server import programmed_ec2_server
+from tests.support.responders import always
+
+STATUSES = {200, 201, 204, 303, 304, 400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 502}
+QUICK = settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed():
+    with programmed_ec2_server() as ec2:
+        yield ec2, new_application(ec2_endpoint_url=ec2.url, retry_attempts=1)
+
+
+def check(response):
+    """The status is one of the contract's, and the document is valid in its format."""
+    assert response.status_code in STATUSES, response.text
+    body = b"".join(response.app_iter)
+    content_type = response.headers.get("Content-Type")
+    if not body:
+        return
+    if content_type == "application/xml":
+        etree.fromstring(body)
+    elif content_type == "application/json":
+        json_module.loads(body)
+    else:
+        assert content_type == "text/html; charset=utf-8"
+        assert BeautifulSoup(body.decode(), "html.parser").h1
+
+
+SEGMENTS = st.one_of(
+    st.sampled_from(
+        [
+            "api",
+            "storage_snapshots",
+            "storage_volumes",
+            "realms",
+            "drivers",
+            "new",
+            "ec2",
+            "snap-12345678",
+            "vol-12345678",
+            "api;provider=eu-west-1",
+            "api;driver=ec2;driver=ec2",
+            "..",
+        ]
+    ),
+    st.text(max_size=8),
+)
+LATIN = st.text(st.characters(max_codepoint=255), max_size=20)
+HEADERS = st.dictionaries(
+    st.sampled_from(
+        [
+            "HTTP_ACCEPT",
+            "HTTP_HOST",
+            "HTTP_AUTHORIZATION",
+            "HTTP_ORIGIN",
+            "HTTP_IF_NONE_MATCH",
+            "HTTP_RANGE",
+            "HTTP_X_DELTACLOUD_DRIVER",
+            "HTTP_X_DELTACLOUD_PROVIDER",
+            "HTTP_IDEMPOTENCY_KEY",
+            "HTTP_SEC_FETCH_SITE",
+            "CONTENT_TYPE",
+        ]
+    ),
+    st.one_of(
+        LATIN,
+        st.sampled_from(
+            ["*/*", "text/html", "application/json;q=0.1", "Basic QTpi", "null", "ec2"]
+        ),
+        st.sampled_from(["multipart/form-data; boundary=x", "application/x-www-form-urlencoded"]),
+    ),
+    max_size=4,
+)
+QUERIES = st.one_of(
+    LATIN,
+    st.sampled_from(["format=json", "format=html", "id=snap-12345678", "owner_id=self"]),
+    st.sampled_from(["force_auth=1", "_method=delete", "volume_id=vol-12345678"]),
+)
+BODIES = st.one_of(st.binary(max_size=100), st.sampled_from([b"volume_id=vol-12345678", b"--x--"]))
+METHODS = st.sampled_from(["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "BREW", "get", ""])
+
+
+@QUICK
+@given(METHODS, st.lists(SEGMENTS, max_size=4), QUERIES, HEADERS, BODIES, st.booleans())
+def test_any_request_is_answered_by_the_contract(
+    fuzzed, method, segments, query, headers, body, is_known
+):
+    ec2, app = fuzzed
+    ec2.respond = EC2Model()
+    request = Request.blank("/", method=method, body=body)
+    path = "".join(f"/{segment}" for segment in segments)
+    request.environ["PATH_INFO"] = path.encode("utf-8", "surrogateescape").decode("latin-1")
+    request.environ["QUERY_STRING"] = query
+    if is_known:
+        request.headers["Authorization"] = AUTHORIZATION
+    request.environ.update(headers)
+    check(request.get_response(app))
+
+
+PAGE = snapshots_page(
+    snapshot_item("snap-12345678", description="d", name="n") + snapshot_item("snap-87654321")
+).body
+ADDRESSES = st.sampled_from(
+    [
+        "/api/storage_snapshots",
+        "/api/storage_snapshots/snap-12345678",
+        "/api/storage_volumes",
+        "/api/realms",
+        "/api/storage_snapshots?format=json",
+        "/api/storage_snapshots?format=html",
+    ]
+)
+
+
+@st.composite
+def damaged_pages(draw):
+    """EC2's page with some bytes taken out, put in or written over."""
+    page = bytearray(PAGE)
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(page)))
+        end = min(start + draw(st.integers(0, 40)), len(page))
+        page[start:end] = draw(st.one_of(st.binary(max_size=8), st.just(bytes(page[end:start:-1]))))
+    return bytes(page)
+
+
+@QUICK
+@given(
+    ADDRESSES,
+    st.one_of(st.binary(max_size=200), damaged_pages()),
+    st.sampled_from([200, 200, 200, 201, 302, 400, 403, 404, 418, 429, 500, 503, 504]),
+)
+def test_any_answer_of_ec2_is_answered_by_the_contract(fuzzed, address, body, status):
+    ec2, app = fuzzed
+    ec2.respond = always(EC2Response(body, status))
+    try:
+        check(Request.blank(address, authorization=AUTHORIZATION).get_response(app))
+    except ConnectionError:
+        assert b"nextToken" in body  # a list of many pages that could not go on
+
+
+@QUICK
+@given(st.text(max_size=30), st.text(max_size=30), st.integers(300, 599))
+def test_any_refusal_of_ec2_is_answered_by_the_contract(fuzzed, code, message, status):
+    ec2, app = fuzzed
+    try:
+        answer = error_response("Code", status, message)
+    except UnicodeEncodeError:
+        return
+    ec2.respond = always(EC2Response(answer.body.replace(b"Code", code.encode(errors="ignore"))))
+    request = Request.blank("/api/realms", authorization=AUTHORIZATION)
+    check(request.get_response(app))
+
+
+class Snapshots(RuleBasedStateMachine):
+    """Random sequences of create, show, list and delete, against what they should leave."""
+
+    ids = Bundle("ids")
+    server = None
+
+    def __init__(self):
+        super().__init__()
+        self.ec2 = Snapshots.server[0]
+        self.app = Snapshots.server[1]
+        self.ec2.respond = EC2Model()
+        self.expected = {}
+
+    def ask(self, method, address, status, **parameters):
+        request = Request.blank(
+            f"/api/storage_snapshots{address}",
+            POST=parameters or None,
+            method=method,
+            authorization=AUTHORIZATION,
+            accept="application/json",
+        )
+        response = request.get_response(self.app)
+        assert response.status_code == status
+        return response.json if response.body else None
+
+    @rule(target=ids, name=st.sampled_from(["", "a", "<&>"]))
+    def create(self, name):
+        made = self.ask("POST", "", 201, volume_id="vol-12345678", name=name.replace("<&>", "b"))
+        snapshot = made["storage_snapshot"]
+        self.expected[snapshot["id"]] = snapshot
+        return snapshot["id"]
+
+    @rule(id=ids)
+    def show(self, id):
+        assert self.ask("GET", f"/{id}", 200)["storage_snapshot"] == self.expected[id]
+
+    @rule(id=ids)
+    def list_one(self, id):
+        assert self.ask("GET", f"?id={id}", 200)["storage_snapshots"] == [self.expected[id]]
+
+    @rule(id=consumes(ids))
+    def delete(self, id):
+        self.ask("DELETE", f"/{id}", 204)
+        self.ask("GET", f"/{id}", 404)
+        self.ask("DELETE", f"/{id}", 404)
+        assert self.ask("GET", f"?id={id}", 200)["storage_snapshots"] == []
+        del self.expected[id]
+
+
+def test_random_sequences_leave_what_they_should(fuzzed):
+    Snapshots.server = fuzzed
+    Snapshots.TestCase.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+    Snapshots.TestCase("runTest").runTest()

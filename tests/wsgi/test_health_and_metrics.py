@@ -1,0 +1,79 @@
+"""What those who watch see: health, and figures that count what happened."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.addresses import SNAPSHOTS
+from tests.support.ec2_responses import error_response, snapshots_page
+from tests.support.responders import always, in_turn, second_page_fails
+
+
+def figures(client):
+    response = client.get("/metrics")
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def grown(programmed_client):
+    """How much each figure has grown since the test began."""
+    before = figures(programmed_client)
+
+    def since(*key):
+        return figures(programmed_client).get(key, 0) - before.get(key, 0)
+
+    return since
+
+
+def test_health_asks_for_nothing_and_nobody(programmed_client, programmed_ec2):
+    programmed_client.authorization = None
+    assert programmed_client.get("/healthz", status=200).text == "ok\n"
+    assert programmed_ec2.requests == []
+
+
+def test_requests_are_counted_by_operation_and_status(programmed_client, grown):
+    programmed_client.get(SNAPSHOTS)
+    programmed_client.get(f"{SNAPSHOTS}/x", status=404)
+    programmed_client.get("/nowhere", status=404)
+    assert grown("dcproxy_requests_total", "200", "storage_snapshots.index") == 1
+    assert grown("dcproxy_requests_total", "404", "storage_snapshots.show") == 1
+    assert grown("dcproxy_requests_total", "404", "none") == 1
+    assert grown("dcproxy_request_duration_seconds_count", "storage_snapshots.index") == 1
+
+
+def test_calls_of_ec2_and_their_retries_are_counted(programmed_client, programmed_ec2, grown):
+    programmed_ec2.respond = in_turn(error_response("InternalError", 500), snapshots_page(""))
+    programmed_client.get(SNAPSHOTS)
+    programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
+    programmed_client.get(SNAPSHOTS, status=403)
+    assert grown("dcproxy_ec2_requests_total", "describe_snapshots", "ok") == 1
+    assert grown("dcproxy_ec2_requests_total", "describe_snapshots", "refused") == 1
+    assert grown("dcproxy_ec2_retries_total") == 1
+
+
+def test_lists_that_break_off_are_counted(programmed_client, programmed_ec2, grown):
+    programmed_ec2.respond = second_page_fails()
+    with pytest.raises(ConnectionError):
+        programmed_client.get(SNAPSHOTS)
+    assert grown("dcproxy_lists_broken_total") == 1
+
+
+def test_version_is_told(programmed_client):
+    assert any(key[0] == "dcproxy_build_info" for key in figures(programmed_client))
+
+
+def test_addresses_can_be_moved_or_turned_off(client_with):
+    client = client_with(health="/up", metrics=None)
+    client.get("/up", status=200)
+    client.get("/healthz", status=404)
+    client.get("/metrics", status=404)
+
+
+def test_answer_without_a_body_is_counted_as_what_it_was(programmed_client, grown):
+    tag = programmed_client.get("/api").headers["ETag"]
+    programmed_client.get("/api", headers={"If-None-Match": tag}, status=304)
+    assert grown("dcproxy_requests_total", "304", "entry_point.show") == 1

@@ -1,0 +1,67 @@
+"""Which format an answer has."""
+
+import pytest
+
+from tests.support.documents import read_xml
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "application/xml"),
+        ("", "application/xml"),
+        ("*/*", "application/xml"),
+        ("application/*", "application/xml"),
+        ("application/xml", "application/xml"),
+        ("*/*; q=0.5, application/xml", "application/xml"),
+        ("application/json", "application/json"),
+        ("application/xml;q=0.5, application/json", "application/json"),
+        ("application/json;q=0, */*", "application/xml"),
+        ("text/html", "text/html; charset=utf-8"),
+        ("text/html, */*", "text/html; charset=utf-8"),
+        ("TEXT/HTML, */*", "text/html; charset=utf-8"),
+        (BROWSER, "text/html; charset=utf-8"),
+        ("application/json; charset=utf-8", "application/json"),
+        ("text/html;level=1", "text/html; charset=utf-8"),
+        ("application/json;q=0.5;x=y, application/xml", "application/xml"),
+        ("application/json-patch+json, */*", "application/xml"),
+        ("not a header", "application/xml"),
+    ],
+)
+def test_accept_chooses_the_format(client, snapshot_id, accept, content_type):
+    headers = {} if accept is None else {"Accept": accept}
+    for address in ("/api", f"/api/storage_snapshots/{snapshot_id}", "/api/storage_snapshots"):
+        assert client.get(address, headers=headers).headers["Content-Type"] == content_type
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "image/png, text/css", "application/xml;q=0"])
+def test_accept_of_what_we_lack_is_406(client, accept):
+    response = client.get("/api/storage_snapshots", headers={"Accept": accept}, status=406)
+    assert "application/json" in read_xml(response).findtext("message")
+
+
+def test_format_parameter_wins_over_accept(client):
+    response = client.get("/api?format=json", headers={"Accept": BROWSER})
+    assert response.headers["Content-Type"] == "application/json"
+
+
+def test_unknown_format_parameter_is_406(client):
+    message = read_xml(client.get("/api?format=yaml", status=406)).findtext("message")
+    assert "yaml" in message
+    assert "xml, json, html" in message
+
+
+def test_errors_come_in_the_callers_format(client):
+    assert client.get("/api/nothing?format=json", status=404).json["code"] == 404
+    page = client.get("/api/nothing", headers={"Accept": BROWSER}, status=404)
+    assert page.html.h1.text.startswith("404")
+
+
+@pytest.mark.parametrize("query", ["a=%ff", "format=yaml", "a=%00&format=json"])
+def test_error_about_the_query_comes_in_the_next_best_format(client, query):
+    headers = {"Accept": "application/json"}
+    response = client.get(f"/api?{query}", headers=headers, expect_errors=True)
+    assert response.status_code in {400, 406}
+    assert response.headers["Content-Type"] == "application/json"
