@@ -1,53 +1,16 @@
 """The pages in a real Chromium, without scripts of ours, as a person uses them."""
 
 import os
-import shutil
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Error, expect, sync_playwright
+from playwright.sync_api import Error, expect
 
-from tests.support.callers import CALLER
-from tests.support.servers import THREADS, gunicorn
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-HTTP_CREDENTIALS = dict(zip(("username", "password"), CALLER, strict=True))
+from tests.support.chromium import CHROMIUM, HTTP_CREDENTIALS
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="needs Debian's package chromium"
 )
-
-
-@pytest.fixture(scope="module")
-def site(moto_url, tmp_path_factory):
-    with gunicorn(tmp_path_factory.mktemp("browser"), moto_url, *THREADS) as server:
-        yield f"http://localhost:{server.port}/api"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser):
-    context = browser.new_context(http_credentials=HTTP_CREDENTIALS, java_script_enabled=False)
-    yield context.new_page()
-    context.close()
 
 
 def make_snapshot(page, site, volume_id, name):
@@ -59,7 +22,7 @@ def make_snapshot(page, site, volume_id, name):
     expect(page.get_by_role("heading", level=1)).to_contain_text("Storage snapshot snap-")
 
 
-def test_anonymous_client_is_asked_to_log_in(browser, site):
+def test_browser_is_challenged_for_credentials(browser, site):
     # Without anybody to ask, Chromium gives up on the challenge.
     context = browser.new_context()
     with pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
@@ -67,7 +30,7 @@ def test_anonymous_client_is_asked_to_log_in(browser, site):
     context.close()
 
 
-def test_person_makes_finds_and_deletes_a_snapshot(page, site, volume_id):
+def test_user_creates_finds_and_deletes_a_snapshot(page, site, volume_id):
     page.goto(site)
     page.get_by_role("navigation").get_by_role("link", name="Storage snapshots").click()
     page.get_by_role("link", name="Make a new snapshot").click()
@@ -87,7 +50,7 @@ def test_person_makes_finds_and_deletes_a_snapshot(page, site, volume_id):
     expect(page.get_by_text("browser & co.")).to_have_count(0)
 
 
-def test_error_keeps_what_the_person_typed(page, site):
+def test_form_error_keeps_the_input(page, site):
     page.goto(f"{site}/storage_snapshots/new")
     page.get_by_label("Volume").fill("vol-00000000")
     page.get_by_label("Name").fill("kept")
@@ -97,7 +60,7 @@ def test_error_keeps_what_the_person_typed(page, site):
     expect(page.get_by_label("Name")).to_have_value("kept")
 
 
-def test_foreign_page_cannot_act(browser, site, snapshot_id, ec2, tmp_path):
+def test_foreign_page_cannot_delete_a_snapshot(browser, site, snapshot_id, ec2, tmp_path):
     evil = tmp_path / "evil.html"
     evil.write_text(
         f'<form method=post action="{site}/storage_snapshots/{snapshot_id}">'
@@ -114,7 +77,9 @@ def test_foreign_page_cannot_act(browser, site, snapshot_id, ec2, tmp_path):
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_fits_and_is_accessible(browser, site, ec2, volume_id, width, scheme, tmp_path):
+def test_every_page_fits_the_viewport_and_is_accessible(
+    browser, site, ec2, volume_id, width, scheme, tmp_path
+):
     snapshot = ec2.create_snapshot(VolumeId=volume_id, Description="a description " * 12)
     snapshot_id = snapshot["SnapshotId"]
     context = browser.new_context(

@@ -35,7 +35,7 @@ def is_alive(pid):
     )
 
 
-def test_mock_prints_a_curl_line_that_works_as_printed(mock_server):
+def test_mock_prints_a_working_curl_command(mock_server):
     line = re.search(r"^Try: (curl .*)$", mock_server.log.read_text(), re.MULTILINE)[1]
     answer = subprocess.run(
         line.replace("curl ", "curl --silent --fail ", 1), shell=True, capture_output=True
@@ -47,7 +47,7 @@ def test_mock_prints_a_curl_line_that_works_as_printed(mock_server):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_mock_ends_within_two_seconds_with_nothing_left_running(mock_server, how):
+def test_mock_stops_within_two_seconds_with_its_children(mock_server, how):
     # A kept-alive connection must not hold it up.
     with socket.create_connection(("127.0.0.1", mock_server.port)) as idle:
         idle.sendall(b"GET /api HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -84,7 +84,7 @@ def test_help_names_each_option():
         (["-c", PROXY_INI, "-P", "eu-west-1"], "--config goes without --provider"),
     ],
 )
-def test_wrong_argument_is_told_in_a_line(arguments, message):
+def test_invalid_argument_is_reported_in_one_line(arguments, message):
     result = dcproxy(*arguments)
     assert result.returncode == 2
     assert message in result.stderr.splitlines()[-1]
@@ -114,7 +114,7 @@ def test_wrong_argument_is_told_in_a_line(arguments, message):
         (f"{GOOD}[loggers]\nkeys = root\n", "logging cannot be set up"),
     ],
 )
-def test_wrong_file_is_told_in_a_line(tmp_path, text, message):
+def test_invalid_file_is_reported_in_one_line(tmp_path, text, message):
     ini = tmp_path / "proxy.ini"
     ini.write_text(text)
     result = dcproxy("-c", ini)
@@ -127,7 +127,7 @@ def test_wrong_file_is_told_in_a_line(tmp_path, text, message):
 @pytest.mark.parametrize(
     "line", ["pidfile = /nowhere/pid", "bind = 192.0.2.1:99999", "bind = 192.0.2.1:3001"]
 )
-def test_server_that_cannot_start_ends_without_a_traceback(tmp_path, line):
+def test_failed_startup_has_no_traceback(tmp_path, line):
     ini = tmp_path / "proxy.ini"
     ini.write_text(f"{GOOD}{SERVER}{line}\n")
     result = dcproxy("-c", ini)
@@ -135,7 +135,7 @@ def test_server_that_cannot_start_ends_without_a_traceback(tmp_path, line):
     assert "Traceback" not in result.stderr
 
 
-def test_folder_of_the_figures_that_is_not_there_is_told_in_a_line():
+def test_missing_multiprocess_folder_is_reported_in_one_line():
     env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": "/nowhere"}
     result = subprocess.run([BIN / "dcproxy"], capture_output=True, text=True, env=env)
     assert result.returncode == 2
@@ -144,27 +144,27 @@ def test_folder_of_the_figures_that_is_not_there_is_told_in_a_line():
 
 
 @pytest.mark.parametrize("arguments", [["-p", "0"], ["-r", "127.0.0.1", "-p", "0"]])
-def test_address_of_the_command_line_wins(tmp_path, arguments):
+def test_command_line_overrides_the_address_of_the_file(tmp_path, arguments):
     ini = tmp_path / "proxy.ini"
     ini.write_text(f"{GOOD}[server:main]\nuse = egg:gunicorn\nbind = 192.0.2.1:3001\n")
     with running([BIN / "dcproxy", "-c", ini, *arguments], tmp_path / "log") as server:
         assert server.get("/api")[0].status == 200
 
 
-def test_address_of_the_file_is_listened_on(tmp_path):
+def test_address_of_the_file_is_used(tmp_path):
     ini = tmp_path / "proxy.ini"
     ini.write_text(f"{GOOD}[server:main]\nuse = egg:gunicorn\nbind = 127.0.0.1:0\n")
     with running([BIN / "dcproxy", "-c", ini], tmp_path / "log") as server:
         assert server.get("/api")[0].status == 200
 
 
-def test_check_says_that_a_file_is_good():
+def test_check_accepts_a_valid_file():
     result = dcproxy("--check", "-c", PROXY_INI)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{PROXY_INI} is good\n"
 
 
-def test_check_says_what_is_wrong_with_a_file(tmp_path):
+def test_check_reports_an_invalid_file(tmp_path):
     ini = tmp_path / "proxy.ini"
     ini.write_text("[app:main]\nuse = egg:dcproxy\npage_size = 4\n")
     result = dcproxy("--check", "-c", ini)
@@ -172,7 +172,7 @@ def test_check_says_what_is_wrong_with_a_file(tmp_path):
     assert "page_size = '4' is not allowed" in result.stderr
 
 
-def test_file_is_served(tmp_path, moto_url):
+def test_command_serves_proxy_ini(tmp_path, moto_url):
     ini = tmp_path / "proxy.ini"
     ini.write_text(
         PROXY_INI.read_text().replace(
@@ -187,7 +187,7 @@ def test_file_is_served(tmp_path, moto_url):
         assert etree.fromstring(body).get("version") == "1.1.3"
 
 
-def test_port_in_use_ends_without_a_traceback(tmp_path, moto_url):
+def test_port_in_use_has_no_traceback(tmp_path, moto_url):
     with gunicorn(tmp_path, moto_url) as server:
         result = dcproxy("-i", "mock", "-p", server.port)
     assert result.returncode != 0

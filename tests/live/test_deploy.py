@@ -13,7 +13,9 @@ import pytest
 import yaml
 from lxml import etree
 
-from tests.support.balancers import DEPLOY, certificate, needs
+from tests.support.balancers import DEPLOY
+from tests.support.certificates import make_certificate
+from tests.support.programs import require_program
 from tests.support.servers import BIN, PROXY_INI, THREADS, free_port, gunicorn, running
 
 UNIT = "dcproxy@.service"
@@ -27,7 +29,7 @@ def test_unit_is_hardened():
     assert result.returncode == 0, result.stdout
 
 
-def test_unit_has_no_mistake(tmp_path):
+def test_unit_is_valid(tmp_path):
     text = (DEPLOY / UNIT).read_text().replace(IN_THE_IMAGE, f"{BIN}/")
     unit = tmp_path / "dcproxy@3001.service"
     unit.write_text(text)
@@ -37,7 +39,7 @@ def test_unit_has_no_mistake(tmp_path):
 
 def systemd_analyze(*arguments):
     return subprocess.run(
-        [needs("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=60
+        [require_program("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=60
     )
 
 
@@ -49,7 +51,7 @@ def instructions():
     return dict(re.findall(r"^([A-Z]+) +(.*)$", stage, re.MULTILINE))
 
 
-def test_image_runs_and_says_whether_it_is_healthy(instructions, tmp_path, moto_url):
+def test_image_runs_and_its_health_check_works(instructions, tmp_path, moto_url):
     shutil.copy(PROXY_INI, tmp_path)
     port = free_port()
 
@@ -66,7 +68,7 @@ def test_image_runs_and_says_whether_it_is_healthy(instructions, tmp_path, moto_
     assert subprocess.run(check, stderr=subprocess.DEVNULL).returncode != 0
 
 
-def test_image_is_not_run_by_root(instructions):
+def test_image_does_not_run_as_root(instructions):
     user = instructions["USER"].partition(":")[0]
     assert user.isdecimal()
     assert int(user) > 0
@@ -91,7 +93,7 @@ def test_manifests_select_the_pods_of_the_deployment(manifests):
     assert manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
 
 
-def test_configuration_of_the_pods_is_served_where_their_probes_ask(manifests, tmp_path):
+def test_configuration_of_the_pods_matches_their_probes(manifests, tmp_path):
     pod = manifests["Deployment"]["spec"]["template"]
     [container] = pod["spec"]["containers"]
     [volume] = [volume for volume in pod["spec"]["volumes"] if "configMap" in volume]
@@ -114,8 +116,8 @@ def test_configuration_of_the_pods_is_served_where_their_probes_ask(manifests, t
 
 
 @pytest.mark.parametrize("by", ["dcproxy", "gunicorn"])
-def test_gunicorn_speaks_tls_itself(tmp_path, moto_url, by):
-    ca, key, signed = certificate(tmp_path)
+def test_gunicorn_serves_tls(tmp_path, moto_url, by):
+    ca, key, signed = make_certificate(tmp_path)
     with ExitStack() as stack:
         if by == "gunicorn":
             options = ("--certfile", signed, "--keyfile", key)

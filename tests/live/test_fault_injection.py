@@ -1,61 +1,21 @@
 """A fault proxy between dcproxy and moto: nothing is made twice, lost, or left hanging."""
 
 import re
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from lxml import etree
 
 from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION
-from tests.support.servers import BIN, free_port, gunicorn, wait_until
+from tests.support.fault_proxy import fault_proxy, fired
+from tests.support.servers import gunicorn
 
 CALLERS = 8
 REQUESTS = 200
 
-# 30 % of all requests meet one of these.
-RULES = """
-rules:
-- {service: ec2, probability: 0.07, error: {code: RequestLimitExceeded, status: 503}}
-- {service: ec2, probability: 0.07, error: {code: InternalError, status: 500}}
-- {service: ec2, probability: 0.06, reset: true}
-- {service: ec2, probability: 0.06, response: {truncate_frac: 0.5}}
-- {service: ec2, probability: 0.06, response: {abort_frac: 0.5}}
-- {service: ec2, probability: 0.06, latency: {min: 100, max: 300}}
-"""
 
-
-@contextmanager
-def fault_proxy(folder, upstream):
-    port = free_port()
-    (folder / "rules.yaml").write_text(RULES)
-    command = [BIN / "microburst", "--upstream", upstream, "--port", str(port)]
-    with open(folder / "microburst.log", "w") as log:
-        process = subprocess.Popen(
-            [*command, "--config", folder / "rules.yaml"], stdout=log, stderr=log
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: fired(url) is not None, "the fault proxy to answer")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def fired(url):
-    try:
-        with urlopen(f"{url}/_microburst/fired", timeout=10) as answer:
-            return answer.read()
-    except URLError:
-        return None
-
-
-def test_faults_neither_double_nor_lose_a_snapshot(tmp_path, moto_url, ec2, volume_id):
+def test_faults_neither_duplicate_nor_lose_a_snapshot(tmp_path, moto_url, ec2, volume_id):
     with fault_proxy(tmp_path, moto_url) as url:
         threads = ("--worker-class=gthread", "--threads=16")
         with gunicorn(tmp_path, url, *threads) as server:

@@ -1,14 +1,14 @@
 """The filter in front of an old server: real gunicorn, and a small real server behind it."""
 
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from lxml import etree
 
 from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_responses import created_response, snapshot_item, snapshots_page
+from tests.support.endpoints import refusing_endpoint
+from tests.support.old_server import running_old_server
 from tests.support.responders import always
 from tests.support.servers import BIN, running, wait_until
 
@@ -27,93 +27,10 @@ read_timeout = 1
 """
 
 
-class OldServer(ThreadingHTTPServer):
-    """Echoes what it is asked; ``/hold`` waits until it is released between two chunks."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests = []
-        self.received = b""
-        self.release = threading.Event()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def _body(self):
-        self.server.received = b""
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            while size := int(self.rfile.readline(), 16):
-                self.server.received += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-        else:
-            left = int(self.headers.get("Content-Length", 0))
-            while left and (data := self.rfile.read1(left)):
-                self.server.received += data
-                left -= len(data)
-
-    def _answer(self):
-        self._body()
-        self.server.requests.append(self)
-        if self.path.startswith("/silent"):
-            self.server.release.wait(10)
-            return
-        if self.path.startswith("/cut"):
-            self.send_response(200)
-            self.send_header("Content-Length", "100")
-            self.end_headers()
-            self.wfile.write(b"only this")
-            self.close_connection = True
-            return
-        if self.path.startswith("/hints"):
-            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
-            self.server.release.wait(10)
-        if self.path.startswith("/header"):
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-A: \x01b\r\nContent-Length: 0\r\n\r\n")
-            return
-        status = 302 if self.path.startswith("/redirect") else 299
-        self.send_response(status, "Quite Fine")
-        self.send_header("Set-Cookie", "a=1")
-        self.send_header("Set-Cookie", "b=2")
-        self.send_header("Location", "/elsewhere")
-        self.send_header("X-Hop", "x")
-        self.send_header("Connection", "X-Hop")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        if self.command != "HEAD":
-            self._chunk(b"first")
-            if self.path.startswith("/hold"):
-                self.server.release.wait(10)
-            self._chunk(b"second")
-            self._chunk(b"")
-
-    def _chunk(self, data):
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-        self.wfile.flush()
-
-    def __getattr__(self, name):
-        if name.startswith("do_"):
-            return self._answer
-        raise AttributeError(name)
-
-
 @pytest.fixture(scope="module")
 def old():
-    server = OldServer()
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with running_old_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +52,7 @@ def fresh(old):
     old.release.set()
 
 
-def test_snapshots_are_answered_by_ec2(front, old, programmed_ec2):
+def test_snapshot_requests_go_to_ec2(front, old, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
     headers = {"Authorization": AUTHORIZATION}
     for address in (
@@ -163,7 +80,7 @@ def test_snapshots_are_created_in_ec2(front, old, programmed_ec2):
     assert old.requests == []
 
 
-def test_method_that_snapshots_do_not_have_is_ours_to_refuse(front, old):
+def test_unsupported_method_on_snapshots_is_405_from_the_filter(front, old):
     response, _ = front.get("/api/storage_snapshots", method="PUT")
     assert response.status == 405
     assert old.requests == []
@@ -190,7 +107,7 @@ def test_method_that_snapshots_do_not_have_is_ours_to_refuse(front, old):
         ("GET", "/caf%C3%A9?q=%FF", {}),
     ],
 )
-def test_everything_else_goes_to_the_old_server_as_it_came(front, old, method, address, headers):
+def test_other_requests_reach_the_old_server_unchanged(front, old, method, address, headers):
     sent = {"Authorization": AUTHORIZATION, "Host": "cloud.example.org", "X-Any": "thing"}
     response, body = front.get(address, sent | headers, method=method)
     [request] = old.requests
@@ -202,7 +119,7 @@ def test_everything_else_goes_to_the_old_server_as_it_came(front, old, method, a
     assert body == b"firstsecond"
 
 
-def test_answer_keeps_its_headers_but_those_of_the_hop(front, old):
+def test_response_loses_only_its_hop_by_hop_headers(front, old):
     response, _ = front.get("/api")
     assert response.headers.get_all("Set-Cookie") == ["a=1", "b=2"]
     assert response.headers["Location"] == "/elsewhere"
@@ -210,7 +127,7 @@ def test_answer_keeps_its_headers_but_those_of_the_hop(front, old):
     assert "X-Hop" not in response.headers
 
 
-def test_request_loses_the_headers_of_the_hop_and_says_who_asks(front, old):
+def test_request_loses_hop_by_hop_headers_and_gains_forwarding_headers(front, old):
     front.get(
         "/api",
         {
@@ -244,7 +161,7 @@ def test_head_is_passed_on(front, old):
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_body_is_passed_on_while_it_comes(front, old, framing):
+def test_request_body_is_streamed(front, old, framing):
     first, second = b"x" * 70_000, b"y" * 70_000
     with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
         head = b"POST /api/instances HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
@@ -263,7 +180,7 @@ def test_body_is_passed_on_while_it_comes(front, old, framing):
     assert old.received == first + second
 
 
-def test_answer_is_passed_on_while_it_comes(front, old):
+def test_response_body_is_streamed(front, old):
     connection = front.connect()
     connection.request("GET", "/hold")
     response = connection.getresponse()
@@ -273,14 +190,14 @@ def test_answer_is_passed_on_while_it_comes(front, old):
     connection.close()
 
 
-def test_answer_that_is_cut_is_reset_for_http_1_0(front, old):
+def test_truncated_response_is_reset_for_http_1_0(front, old):
     with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
         client.sendall(b"GET /cut HTTP/1.0\r\nHost: h\r\n\r\n")
         with client.makefile("rb") as answer, pytest.raises(ConnectionResetError):
             answer.read()
 
 
-def test_answer_that_is_cut_is_not_taken_for_whole(front, old):
+def test_truncated_response_stays_incomplete_for_http_1_1(front, old):
     with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
         client.sendall(b"GET /cut HTTP/1.1\r\nHost: h\r\n\r\n")
         with client.makefile("rb") as answer:
@@ -290,19 +207,19 @@ def test_answer_that_is_cut_is_not_taken_for_whole(front, old):
     assert "Traceback" not in front.log.read_text()
 
 
-def test_hints_before_an_answer_never_reach_another_client(front, old):
+def test_informational_response_never_reaches_another_client(front, old):
     assert front.get("/hints")[0].status == 502
     old.release.set()
     for _ in range(3):
         assert front.get("/api")[0].status == 299
 
 
-def test_header_that_cannot_be_passed_on_is_502(front, old):
+def test_invalid_response_header_is_502(front, old):
     assert front.get("/header")[0].status == 502
     assert "Traceback" not in front.log.read_text()
 
 
-def test_client_that_breaks_off_its_body_is_400(front, old):
+def test_truncated_request_body_is_400(front, old):
     with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
         client.sendall(b"POST /api/instances HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
         client.shutdown(socket.SHUT_WR)
@@ -310,22 +227,20 @@ def test_client_that_breaks_off_its_body_is_400(front, old):
             assert answer.read().startswith(b"HTTP/1.1 400")
 
 
-def test_failure_has_the_headers_of_every_answer(front, old):
+def test_filter_error_has_the_common_headers(front, old):
     response, _ = front.get("/header")
     assert response.headers["Cache-Control"] == "max-age=0, private, must-revalidate"
     assert response.headers["X-Deltacloud-Driver"] == "ec2"
 
 
-def test_silent_server_is_502(front, old):
+def test_read_timeout_of_the_old_server_is_502(front, old):
     response, body = front.get("/silent")
     assert response.status == 502
     assert "did not answer in time" in etree.fromstring(body).findtext("message")
 
 
-def test_server_that_is_gone_is_502(ec2_server, tmp_path):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        gone = f"http://127.0.0.1:{unused.getsockname()[1]}"
+def test_unreachable_old_server_is_502(ec2_server, tmp_path):
+    with refusing_endpoint() as gone:
         ini = tmp_path / "pipeline.ini"
         ini.write_text(PIPELINE.format(ec2=ec2_server.url, old=gone))
         command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0"]

@@ -18,7 +18,7 @@ from tests.support.ec2_responses import (
     snapshot_item,
     snapshots_page,
 )
-from tests.support.responders import always
+from tests.support.responders import always, endless_pages, second_page_fails, two_pages
 from tests.support.servers import THREADS, gunicorn, wait_until
 
 # What the clients of the API page sent, line by line.
@@ -30,26 +30,12 @@ HEAD = (
 )
 
 
-@pytest.fixture(scope="module")
-def server(ec2_server, tmp_path_factory):
-    with gunicorn(tmp_path_factory.mktemp("live"), ec2_server.url, *THREADS) as server:
-        yield server
-
-
-def exchange(server, request):
-    """Send bytes, read to the end of the connection, give status, headers and body."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        connection.sendall(request)
-        with connection.makefile("rb") as answer:
-            received = answer.read()
-    head, _, body = received.partition(b"\r\n\r\n")
+def seed_exchange(server, request_line, more="", body=""):
+    """Send a request of the API page; give status line, headers and body of the response."""
+    text = f"{request_line}\r\n{HEAD}{more}Connection: close\r\n\r\n{body}"
+    head, _, body = server.exchange(text.encode()).partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
     return status, dict(line.split(": ", 1) for line in lines), body
-
-
-def seed_exchange(server, request_line, more="", body=""):
-    text = f"{request_line}\r\n{HEAD}{more}Connection: close\r\n\r\n{body}"
-    return exchange(server, text.encode())
 
 
 def elements(document):
@@ -72,7 +58,7 @@ def seed_snapshot(id, volume_id, created_at):
     ]
 
 
-def test_seed_list(server, programmed_ec2):
+def test_list_of_the_api_page(server, programmed_ec2):
     programmed_ec2.respond = lambda request: snapshots_page(
         snapshot_item("snap-45b8d024", "vol-0bc0de60", "2011-07-28T21:54:19.000Z")
         + snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z")
@@ -91,7 +77,7 @@ def test_seed_list(server, programmed_ec2):
     ]
 
 
-def test_seed_show(server, programmed_ec2):
+def test_show_of_the_api_page(server, programmed_ec2):
     programmed_ec2.respond = lambda request: snapshots_page(
         snapshot_item("snap-45b8d024", "vol-0bc0de60", "2011-07-28T21:54:19.000Z")
     )
@@ -107,7 +93,7 @@ def test_seed_show(server, programmed_ec2):
     assert programmed_ec2.requests[0].parameters["SnapshotId.1"] == "snap-45b8d024"
 
 
-def test_seed_create(server, programmed_ec2):
+def test_create_of_the_api_page(server, programmed_ec2):
     programmed_ec2.respond = lambda request: created_response(
         snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z")
     )
@@ -126,7 +112,7 @@ def test_seed_create(server, programmed_ec2):
     assert programmed_ec2.requests[0].parameters["VolumeId"] == "vol-99fbe5f2"
 
 
-def test_seed_delete(server, programmed_ec2):
+def test_delete_of_the_api_page(server, programmed_ec2):
     programmed_ec2.respond = always(deleted_response())
     status, headers, body = seed_exchange(
         server, "DELETE /api/storage_snapshots/snap-dda6cebc?format=xml HTTP/1.1"
@@ -138,7 +124,7 @@ def test_seed_delete(server, programmed_ec2):
     assert programmed_ec2.requests[0].parameters["SnapshotId"] == "snap-dda6cebc"
 
 
-def test_chunked_create(server, programmed_ec2):
+def test_create_with_a_chunked_body(server, programmed_ec2):
     programmed_ec2.respond = always(created_response(snapshot_item("snap-d5a1c9b4")))
     status, _, _ = seed_exchange(
         server,
@@ -163,7 +149,7 @@ def test_chunked_body_over_the_limit_is_413(server, programmed_ec2):
 
 
 @pytest.mark.parametrize("address", ["/api", "/api/nothing", "/api/storage_snapshots?format=x"])
-def test_server_header_is_deltaclouds(server, address):
+def test_server_header_is_the_one_of_deltacloud(server, address):
     _, headers, _ = seed_exchange(server, f"GET {address} HTTP/1.1")
     assert headers["Server"] == "Apache-Deltacloud/1.1.3"
 
@@ -180,26 +166,18 @@ def test_head_has_the_headers_of_get_and_no_body(server, programmed_ec2):
     assert int(of_head["Content-Length"]) == len(body)
 
 
-def test_list_of_many_pages_is_chunked_and_complete(server, programmed_ec2):
-    programmed_ec2.respond = two_pages
+def test_list_of_several_pages_is_chunked_and_complete(server, programmed_ec2):
+    programmed_ec2.respond = two_pages(
+        snapshots_page(snapshot_item("snap-11111111"), "more"),
+        snapshots_page(snapshot_item("snap-22222222")),
+    )
     response, body = server.get("/api/storage_snapshots", {"Authorization": AUTHORIZATION})
     assert response.headers["Transfer-Encoding"] == "chunked"
     assert etree.fromstring(body).xpath("*/@id") == ["snap-11111111", "snap-22222222"]
 
 
-def two_pages(request):
-    if "NextToken" in request.parameters:
-        return snapshots_page(snapshot_item("snap-22222222"))
-    return snapshots_page(snapshot_item("snap-11111111"), "more")
-
-
-def test_list_that_fails_in_its_middle_has_no_last_chunk(server, programmed_ec2):
-    def respond(request):
-        if "NextToken" in request.parameters:
-            return error_response("AuthFailure", 401)
-        return snapshots_page(snapshot_item("snap-11111111"), "more")
-
-    programmed_ec2.respond = respond
+def test_list_that_fails_midway_has_no_last_chunk(server, programmed_ec2):
+    programmed_ec2.respond = second_page_fails()
     _, headers, body = seed_exchange(server, "GET /api/storage_snapshots HTTP/1.1")
     assert headers["Transfer-Encoding"] == "chunked"
     assert b"snap-11111111" in body
@@ -230,14 +208,8 @@ def test_connections_to_ec2_are_kept_alive(tmp_path):
         assert instant_ec2.counts(url)["connections"] <= 4 + 4
 
 
-def test_client_that_goes_away_stops_the_paging(server, programmed_ec2):
-    items = "".join(snapshot_item(f"snap-{number:08x}") for number in range(1000))
-
-    def endless(request):
-        number = int(request.parameters.get("NextToken", "0"))
-        return snapshots_page(items, str(number + 1))
-
-    programmed_ec2.respond = endless
+def test_disconnected_client_stops_the_paging(server, programmed_ec2):
+    programmed_ec2.respond = endless_pages
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(f"GET /api/storage_snapshots HTTP/1.1\r\n{HEAD}\r\n".encode())
         assert client.recv(1000)
@@ -261,13 +233,17 @@ def busy_threads(server):
 
 
 @pytest.mark.parametrize("format", ["xml", "json", "html"])
-@pytest.mark.parametrize("fault", [error_response("AuthFailure", 401), EC2Response(b"<cut"), None])
-def test_list_that_fails_in_its_middle_is_reset_for_http_1_0(server, programmed_ec2, format, fault):
-    programmed_ec2.respond = lambda request: (
-        fault
-        if fault and "NextToken" in request.parameters
-        else snapshots_page(snapshot_item("snap-11111111"), "more")
-    )
+@pytest.mark.parametrize(
+    "respond",
+    [
+        second_page_fails(error_response("AuthFailure", 401)),
+        second_page_fails(EC2Response(b"<cut")),
+        always(snapshots_page(snapshot_item("snap-11111111"), "more")),
+    ],
+    ids=["error", "unreadable", "repeated token"],
+)
+def test_list_that_fails_midway_is_reset_for_http_1_0(server, programmed_ec2, format, respond):
+    programmed_ec2.respond = respond
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         request = f"GET /api/storage_snapshots?format={format} HTTP/1.0\r\n{HEAD}\r\n"
         connection.sendall(request.encode())
@@ -320,7 +296,7 @@ def test_bad_input_is_4xx_without_a_traceback(
     assert seed_exchange(server, "GET /api HTTP/1.1")[0] == "HTTP/1.1 200 OK"
 
 
-def test_wrong_option_stops_the_start_and_says_which(tmp_path):
+def test_invalid_option_stops_the_startup_and_is_logged(tmp_path):
     replaced = [("page_size = 1000", "page_size = 4")]
     with gunicorn(tmp_path, "http://127.0.0.1:1", replace=replaced) as server:
         wait_until(lambda: server.process.poll() is not None, "the server to end")

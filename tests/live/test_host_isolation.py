@@ -42,7 +42,7 @@ def server(ec2_server, metadata, tmp_path_factory):
         yield server
 
 
-def test_callers_key_signs_and_no_other(server, programmed_ec2, metadata):
+def test_requests_are_signed_with_the_callers_key_only(server, programmed_ec2, metadata):
     response, _ = server.get(SNAPSHOTS, {"Authorization": AUTHORIZATION})
     assert response.status == 200
     assert [request.access_key_id for request in programmed_ec2.requests] == ["AKIDEXAMPLE"]
@@ -50,14 +50,14 @@ def test_callers_key_signs_and_no_other(server, programmed_ec2, metadata):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic Og=="}])
-def test_without_a_key_nobody_signs(server, programmed_ec2, metadata, headers):
+def test_request_without_a_key_is_never_signed(server, programmed_ec2, metadata, headers):
     response, _ = server.get(SNAPSHOTS, headers)
     assert response.status == 401
     assert programmed_ec2.requests == []
     assert metadata.requests == []
 
 
-def test_proxy_of_the_host_does_not_stand_before_the_mock(tmp_path):
+def test_mock_ignores_the_proxy_of_the_host(tmp_path):
     env = os.environ | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     command = [BIN / "dcproxy", "-i", "mock", "-p", "0"]
     with running(command, tmp_path / "log", env=env) as server:

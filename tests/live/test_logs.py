@@ -15,7 +15,7 @@ import pytest
 from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION, CALLER
 from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
-from tests.support.responders import always
+from tests.support.responders import always, second_page_fails
 from tests.support.servers import BIN, PROXY_INI, THREADS, gunicorn, running, wait_until
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -42,12 +42,6 @@ format = OWN %(message)s %(operation)s
 """
 
 
-@pytest.fixture(scope="module")
-def server(ec2_server, tmp_path_factory):
-    with gunicorn(tmp_path_factory.mktemp("logs"), ec2_server.url, *THREADS) as server:
-        yield server
-
-
 @pytest.fixture
 def line_of(server, programmed_ec2):
     """Send a request with an id of its own, and give the one line that tells of it."""
@@ -67,7 +61,7 @@ def lines_with(id, log):
     return [line for line in map(json.loads, lines) if line.get("request_id") == id]
 
 
-def test_line_tells_of_a_request(line_of, programmed_ec2):
+def test_log_line_of_a_request(line_of, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
     headers = {"X-Deltacloud-Provider": "eu-west-1", "traceparent": TRACEPARENT}
     line = line_of("whole", f"{SNAPSHOTS}/snap-12345678?format=json", headers)
@@ -89,19 +83,19 @@ def test_line_tells_of_a_request(line_of, programmed_ec2):
     }
 
 
-def test_ec2s_request_id_may_come_in_a_header(line_of, programmed_ec2):
+def test_log_line_contains_an_ec2_request_id_from_a_header(line_of, programmed_ec2):
     answer = EC2Response(b"<a/>", headers=(("x-amzn-RequestId", "in-the-header"),))
     programmed_ec2.respond = always(answer)
     assert line_of("header", SNAPSHOTS)["ec2_request_ids"] == ["in-the-header"]
 
 
-def test_line_of_what_no_operation_answers(line_of):
+def test_log_line_of_an_unknown_address(line_of):
     line = line_of("nothing", "/nowhere/%0a%22", {"Authorization": ""})
     assert (line["status"], line["operation"], line["path"]) == (404, "none", "/nowhere/%0A%22")
     assert "access_key_id" not in line
 
 
-def test_line_tells_what_ec2_refused_and_how_often_it_was_asked(line_of, programmed_ec2):
+def test_log_line_contains_ec2_error_and_retries(line_of, programmed_ec2):
     programmed_ec2.respond = always(error_response("InternalError", 500))
     line = line_of("refused", f"{SNAPSHOTS}/snap-12345678")
     assert (line["level"], line["status"], line["retries"]) == ("error", 502, 2)
@@ -110,29 +104,25 @@ def test_line_tells_what_ec2_refused_and_how_often_it_was_asked(line_of, program
     assert line["ec2_request_ids"] == ["ea966190-f9aa-478e-9ede-example"] * 3
 
 
-def test_line_of_a_clients_mistake_is_no_error(line_of, programmed_ec2):
+def test_log_line_of_a_client_error_has_level_info(line_of, programmed_ec2):
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
     line = line_of("forbidden", SNAPSHOTS)
     assert (line["level"], line["error_code"]) == ("info", "UnauthorizedOperation")
     assert "error" not in line
 
 
-def test_line_of_a_list_that_broke_off_is_an_error(line_of, programmed_ec2):
-    programmed_ec2.respond = lambda request: (
-        error_response("AuthFailure", 401)
-        if "NextToken" in request.parameters
-        else snapshots_page(snapshot_item("snap-12345678"), "more")
-    )
+def test_log_line_of_an_aborted_list_has_level_error(line_of, programmed_ec2):
+    programmed_ec2.respond = second_page_fails()
     line = line_of("broken", SNAPSHOTS, {"Connection": "close"})
     assert (line["level"], line["status"], line["error_code"]) == ("error", 200, "AuthFailure")
     assert len(line["ec2_request_ids"]) == 2
 
 
-def test_traceparent_that_is_not_well_formed_is_left_out(line_of):
+def test_malformed_traceparent_is_not_logged(line_of):
     assert "traceparent" not in line_of("untraced", "/api", {"traceparent": "00-xyz"})
 
 
-def test_probes_and_scrapes_have_no_line(server):
+def test_health_and_metrics_requests_are_not_logged(server):
     for address in ("/healthz", "/metrics"):
         server.get(address, {"X-Request-Id": "probe"})
     server.get("/api", {"X-Request-Id": "after-the-probes"})
@@ -140,7 +130,7 @@ def test_probes_and_scrapes_have_no_line(server):
     assert lines_with("probe", server.log) == []
 
 
-def test_text_is_a_line_for_people(tmp_path, ec2_server, programmed_ec2):
+def test_log_line_in_text_format(tmp_path, ec2_server, programmed_ec2):
     programmed_ec2.respond = always(error_response("AuthFailure", 401, "Two\nlines."))
     replace = [("#log_format = json", "log_format = text")]
     with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replace) as server:
@@ -155,7 +145,9 @@ def test_text_is_a_line_for_people(tmp_path, ec2_server, programmed_ec2):
     )
 
 
-def test_loggers_of_the_file_win(tmp_path, ec2_server, programmed_ec2):
+def test_loggers_of_the_file_replace_the_default_under_gunicorn(
+    tmp_path, ec2_server, programmed_ec2
+):
     replace = [("[app:main]", OWN_LOGGERS + "[app:main]")]
     with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replace) as server:
         server.get("/api")
@@ -171,7 +163,7 @@ def command_with(tmp_path, more=""):
     return [BIN / "dcproxy", "--config", ini, "--port", "0"]
 
 
-def test_command_logs_nothing_but_json_where_no_terminal_is(tmp_path):
+def test_command_logs_json_without_a_terminal(tmp_path):
     log = tmp_path / "log"
     with open(log, "w") as stderr:
         process = subprocess.Popen(
@@ -213,7 +205,7 @@ def collect(descriptor, seen):
         pass  # the terminal is closed
 
 
-def test_loggers_of_the_file_win_for_the_command_too(tmp_path):
+def test_loggers_of_the_file_replace_the_default_of_the_command(tmp_path):
     command = command_with(tmp_path, OWN_LOGGERS)
     with running(command, tmp_path / "log", cwd=tmp_path) as server:
         server.get("/api")

@@ -7,10 +7,11 @@ import pytest
 from lxml import etree
 
 from tests.support.addresses import SNAPSHOT
-from tests.support.balancers import certificate, needs
 from tests.support.callers import AUTHORIZATION
+from tests.support.certificates import make_certificate
 from tests.support.ec2_responses import snapshot_item, snapshots_page
 from tests.support.ec2_server import programmed_ec2_server
+from tests.support.programs import require_program
 from tests.support.responders import always
 from tests.support.servers import THREADS, free_port, gunicorn, wait_until
 
@@ -19,7 +20,7 @@ OF_THE_HOST = ("AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_pr
 
 @pytest.fixture
 def ca_key_and_certificate(tmp_path):
-    return certificate(tmp_path)
+    return make_certificate(tmp_path)
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def private_ec2(ca_key_and_certificate):
 @pytest.fixture
 def proxy(tmp_path):
     """tinyproxy, and the log in which it names where it was told to connect to."""
-    program = needs("tinyproxy")
+    program = require_program("tinyproxy")
     port, log = free_port(), tmp_path / "tinyproxy.log"
     configuration = tmp_path / "tinyproxy.conf"
     configuration.write_text(f'Listen 127.0.0.1\nPort {port}\nLogFile "{log}"\nLogLevel Info\n')
@@ -51,20 +52,22 @@ def ask(tmp_path, endpoint, **environment):
     return response.status, etree.fromstring(body)
 
 
-def test_certificate_of_the_bundle_is_trusted(tmp_path, private_ec2, ca_key_and_certificate):
+def test_certificate_signed_by_the_ca_bundle_is_trusted(
+    tmp_path, private_ec2, ca_key_and_certificate
+):
     bundle = str(ca_key_and_certificate[0])
     status, snapshot = ask(tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle)
     assert (status, snapshot.get("id")) == (200, "snap-12345678")
 
 
-def test_certificate_of_nobody_we_know_is_not(tmp_path, private_ec2):
+def test_certificate_of_an_unknown_authority_is_not_trusted(tmp_path, private_ec2):
     status, error = ask(tmp_path, private_ec2.url)
     assert status == 502
     assert "has a TLS certificate that does not verify" in error.findtext("message")
     assert private_ec2.requests == []
 
 
-def test_proxy_is_asked_for_a_tunnel(tmp_path, private_ec2, ca_key_and_certificate, proxy):
+def test_https_proxy_is_used(tmp_path, private_ec2, ca_key_and_certificate, proxy):
     url, log = proxy
     bundle = str(ca_key_and_certificate[0])
     status, _ = ask(tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=url)
@@ -72,7 +75,7 @@ def test_proxy_is_asked_for_a_tunnel(tmp_path, private_ec2, ca_key_and_certifica
     assert f"CONNECT {private_ec2.url.removeprefix('https://')}" in log.read_text()
 
 
-def test_no_proxy_leaves_the_proxy_out(tmp_path, private_ec2, ca_key_and_certificate, proxy):
+def test_no_proxy_bypasses_the_proxy(tmp_path, private_ec2, ca_key_and_certificate, proxy):
     url, log = proxy
     bundle = str(ca_key_and_certificate[0])
     status, _ = ask(
@@ -82,7 +85,7 @@ def test_no_proxy_leaves_the_proxy_out(tmp_path, private_ec2, ca_key_and_certifi
     assert "CONNECT" not in log.read_text()
 
 
-def test_proxy_that_is_gone_is_a_clear_502(tmp_path, private_ec2):
+def test_unreachable_proxy_is_502(tmp_path, private_ec2):
     gone = f"http://127.0.0.1:{free_port()}"
     status, error = ask(tmp_path, private_ec2.url, HTTPS_PROXY=gone)
     assert status == 502

@@ -63,13 +63,13 @@ def reload(server):
     server.process.send_signal(signal.SIGHUP)
 
 
-def test_figures_are_sums_of_all_workers(server):
+def test_metrics_are_sums_over_all_workers(server):
     for _ in range(40):
         server.get("/api")
     assert {figure(server, *REQUESTS) for _ in range(20)} == {40}
 
 
-def test_figures_outlive_their_workers(server):
+def test_metrics_survive_their_workers(server):
     server.get("/api")
     old = children(server.process.pid)
     reload(server)
@@ -78,7 +78,7 @@ def test_figures_outlive_their_workers(server):
     assert figure(server, *REQUESTS) == 2
 
 
-def test_stop_right_after_the_start_is_heard_by_all_workers(ini, tmp_path):
+def test_stop_during_startup_reaches_all_workers(ini, tmp_path):
     command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
     replace(ini, "workers = 2", "workers = 8")
     for number in range(3):
@@ -88,7 +88,7 @@ def test_stop_right_after_the_start_is_heard_by_all_workers(ini, tmp_path):
         assert "Perhaps out of memory" not in log.read_text()  # gunicorn's word for a SIGKILL
 
 
-def test_figures_leave_nothing_behind(ini, tmp_path):
+def test_metrics_files_are_removed_on_stop(ini, tmp_path):
     env = os.environ | {"TMPDIR": str(tmp_path)}
     command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
     with running(command, tmp_path / "log", env=env):
@@ -96,7 +96,7 @@ def test_figures_leave_nothing_behind(ini, tmp_path):
     assert not list(tmp_path.glob("dcproxy-figures-*"))
 
 
-def test_new_master_has_figures_of_its_own(server, tmp_path):
+def test_new_master_has_its_own_metrics(server, tmp_path):
     old = server.process.pid
     server.process.send_signal(signal.SIGUSR2)
     new = wait_until(lambda: new_master(old), "the new master")
@@ -116,7 +116,7 @@ def new_master(old):
     return next((pid for pid in children(old) if children(pid)), None)
 
 
-def test_figures_of_gunicorn_itself_are_sums_where_it_has_a_folder(tmp_path, moto_url):
+def test_metrics_under_gunicorn_are_sums_with_a_multiprocess_folder(tmp_path, moto_url):
     folder = tmp_path / "figures"
     folder.mkdir()
     env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
@@ -126,7 +126,7 @@ def test_figures_of_gunicorn_itself_are_sums_where_it_has_a_folder(tmp_path, mot
         assert {figure(server, *REQUESTS) for _ in range(10)} == {20}
 
 
-def test_reload_takes_what_the_file_says_now(server, ini, tmp_path):
+def test_reload_applies_the_changed_file(server, ini, tmp_path):
     replace(ini, "health = /healthz", "health = /up")
     replace(ini, "workers = 2", "workers = 3")
     reload(server)
@@ -134,7 +134,7 @@ def test_reload_takes_what_the_file_says_now(server, ini, tmp_path):
     wait_until(lambda: workers_at_work(tmp_path, server.process.pid) == 3, "the third worker")
 
 
-def test_reloads_do_not_fill_the_memory(server, tmp_path):
+def test_reloads_do_not_leak_memory(server, tmp_path):
     before = megabytes(server.process.pid)
     for _ in range(5):
         old = set(children(server.process.pid))
@@ -168,7 +168,9 @@ def megabytes(pid):
         ("[app:main]", "app:main", "no section headers"),
     ],
 )
-def test_reload_of_a_wrong_file_changes_nothing_and_says_why(server, ini, old, new, message):
+def test_reload_of_an_invalid_file_changes_nothing_and_logs_the_reason(
+    server, ini, old, new, message
+):
     workers = children(server.process.pid)
     ini.write_text(ini.read_text().partition("\n\n")[2])  # without the comment before a section
     replace(ini, old, new)

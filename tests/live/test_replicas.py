@@ -68,7 +68,7 @@ def read(front):
     return response.status, etree.fromstring(body).get("href")
 
 
-def test_replicas_add_up_and_give_out_the_public_name(balanced):
+def test_replicas_share_the_load_and_return_public_urls(balanced):
     front, _, ec2s = balanced
     with ThreadPoolExecutor(CALLERS) as pool:
         seen = set(pool.map(lambda _: read(front), range(100)))
@@ -88,7 +88,7 @@ def test_links_of_a_client_with_tls_are_https(balanced):
     assert all(link.startswith("https://cloud.example.org/api/") for link in links)
 
 
-def test_only_the_balancer_is_believed(balanced):
+def test_forged_forwarded_headers_are_ignored(balanced):
     front, _, _ = balanced
     forged = {
         "X-Forwarded-Host": "evil.example.org",
@@ -104,14 +104,14 @@ def test_only_the_balancer_is_believed(balanced):
     )
 
 
-def test_client_sees_deltaclouds_server_and_no_figures(balanced):
+def test_balancer_keeps_the_server_header_and_hides_metrics(balanced):
     front, _, _ = balanced
     assert front.get("/api")[0].headers["Server"] == "Apache-Deltacloud/1.1.3"
     for address in ("/metrics", "/%6detrics", "/metrics?x=1"):
         assert front.get(address)[0].status == 404
 
 
-def test_headers_are_written_as_the_old_server_wrote_them(balanced):
+def test_balancer_keeps_the_case_of_header_names(balanced):
     front, _, _ = balanced
     headers = {"X-Deltacloud-Provider": "us-east-1"}
     seen = set()
@@ -120,7 +120,7 @@ def test_headers_are_written_as_the_old_server_wrote_them(balanced):
     assert seen >= DELTACLOUDS_HEADERS
 
 
-def test_list_that_breaks_off_is_not_taken_for_whole(balanced):
+def test_aborted_list_is_not_completed_by_the_balancer(balanced):
     front, _, ec2s = balanced
     for ec2 in ec2s:
         ec2.respond = second_page_fails()
@@ -129,7 +129,7 @@ def test_list_that_breaks_off_is_not_taken_for_whole(balanced):
 
 
 @pytest.mark.parametrize("balancer", [balancers.haproxy, balancers.nginx])
-def test_replica_that_dies_loses_no_read(balancer, tmp_path):
+def test_no_read_fails_when_a_replica_dies(balancer, tmp_path):
     died = threading.Event()
 
     def answer_too_late(request):
@@ -175,7 +175,7 @@ def reload(replica):
         (balancers.haproxy, reload),
     ],
 )
-def test_roll_under_load_fails_no_read_and_doubles_or_loses_no_create(
+def test_rolling_upgrade_under_load_fails_no_read_and_loses_or_duplicates_no_create(
     tmp_path, balancer, roll, moto_url, ec2, volume_id, snapshot_id
 ):
     done = threading.Event()
@@ -234,7 +234,7 @@ def ask(connection: HTTPConnection, method, address):
     return response.status, etree.fromstring(body).get("id") if has_id else body
 
 
-def test_list_that_runs_when_the_stop_comes_ends_whole_and_new_calls_are_refused(tmp_path):
+def test_graceful_stop_completes_a_running_list_and_refuses_new_connections(tmp_path):
     release = threading.Event()
     with programmed_ec2_server() as ec2:
 

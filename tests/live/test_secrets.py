@@ -36,9 +36,7 @@ format = %(name)s %(message)s
 """
 
 
-def test_own_log_holds_no_secret_not_even_of_what_cannot_be_read(
-    ec2_server, programmed_ec2, tmp_path
-):
+def test_log_contains_no_secret_of_a_malformed_request(ec2_server, programmed_ec2, tmp_path):
     programmed_ec2.respond = always(error_response("InternalError", 500))
     secret = AUTHORIZATION.split()[1]
     with gunicorn(tmp_path, ec2_server.url, *THREADS) as server:
@@ -68,7 +66,9 @@ def test_own_log_holds_no_secret_not_even_of_what_cannot_be_read(
         EC2Response(b"nonsense"),
     ],
 )
-def test_nothing_gives_away_a_secret(ec2_server, programmed_ec2, tmp_path, answer):
+def test_no_secret_in_responses_debug_logs_or_process_titles(
+    ec2_server, programmed_ec2, tmp_path, answer
+):
     programmed_ec2.respond = always(answer)
     marker = "[app:main]"
     replaced = [(marker, DEBUG + marker), ("retry_attempts = 3", "retry_attempts = 1")]

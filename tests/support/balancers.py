@@ -1,7 +1,6 @@
 """HAProxy and nginx with the files of ``deploy/``, and replicas of dcproxy behind them."""
 
 import os
-import shutil
 import ssl
 import subprocess
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import make_certificate
+from tests.support.programs import require_program
 from tests.support.servers import (
     BIN,
     LIMIT_SECONDS,
@@ -22,28 +23,6 @@ from tests.support.servers import (
 )
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-
-
-def needs(program):
-    """Find a program of a Debian package, or skip the test on a developer's machine."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
-    if path is None and not os.environ.get("CI"):
-        pytest.skip(f"needs Debian's package {program}")
-    return path
-
-
-def certificate(folder):
-    """Make a certificate authority and a key with a certificate of it for this host."""
-    ca, key, signed, names = (folder / name for name in ("ca.pem", "key.pem", "crt.pem", "names"))
-    names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:cloud.example.org")
-    for command in (
-        f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=ca -keyout {ca}.key -out {ca}",
-        f"openssl req -newkey rsa:2048 -nodes -subj /CN=cloud -keyout {key} -out {signed}.req",
-        f"openssl x509 -req -in {signed}.req -CA {ca} -CAkey {ca}.key -CAcreateserial "
-        f"-extfile {names} -out {signed}",
-    ):
-        subprocess.run(command.split(), check=True, capture_output=True)
-    return ca, key, signed
 
 
 class Balancer(Server):
@@ -61,10 +40,10 @@ class Balancer(Server):
 
 @contextmanager
 def haproxy(folder, replicas):
-    program = needs("haproxy")
+    program = require_program("haproxy")
     if os.geteuid() != 0:
         pytest.skip("needs root: the file has HAProxy give up its rights")
-    ca, key, signed = certificate(folder)
+    ca, key, signed = make_certificate(folder)
     both = folder / "haproxy.pem"
     both.write_text(signed.read_text() + key.read_text())
     port, tls_port = free_port(), free_port()
@@ -82,8 +61,8 @@ def haproxy(folder, replicas):
 
 @contextmanager
 def nginx(folder, replicas):
-    program = needs("nginx")
-    ca, key, signed = certificate(folder)
+    program = require_program("nginx")
+    ca, key, signed = make_certificate(folder)
     port, tls_port = free_port(), free_port()
     site = replaced(
         (DEPLOY / "nginx.conf").read_text(),

@@ -1,9 +1,14 @@
 """Addresses where no working EC2 answers, each with a fault of its own."""
 
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.certificates import make_certificate
+from tests.support.ec2_server import programmed_ec2_server
 
 
 def _url(listener: socket.socket) -> str:
@@ -55,6 +60,21 @@ def truncating_endpoint() -> Iterator[str]:
 
     with _serving(truncate) as url:
         yield url
+
+
+@contextmanager
+def unknown_endpoint() -> Iterator[str]:
+    """Name a host that does not exist."""
+    yield "http://no-such-host.invalid"
+
+
+@contextmanager
+def untrusted_endpoint() -> Iterator[str]:
+    """Run a programmed EC2 whose TLS certificate no known authority has signed."""
+    with tempfile.TemporaryDirectory() as folder:
+        _, key, certificate = make_certificate(Path(folder))
+        with programmed_ec2_server(ssl_context=(str(certificate), str(key))) as ec2:
+            yield ec2.url
 
 
 @contextmanager

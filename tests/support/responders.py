@@ -33,3 +33,9 @@ def second_page_fails(fault: EC2Response | None = None) -> Responder:
     """Respond with a page of ``snap-11111111`` that names a next one, which is a fault."""
     first = snapshots_page(snapshot_item("snap-11111111"), "more")
     return two_pages(first, fault or error_response("AuthFailure", 401))
+
+
+def endless_pages(request: EC2Request) -> EC2Response:
+    """Respond with a page of 1,000 snapshots, each of which names a next one."""
+    items = "".join(snapshot_item(f"snap-{number:08x}") for number in range(1000))
+    return snapshots_page(items, str(int(request.parameters.get("NextToken", "0")) + 1))

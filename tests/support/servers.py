@@ -62,6 +62,15 @@ class Server:
         finally:
             connection.close()
 
+    def exchange(self, request, is_all=False):
+        """Send bytes, and receive until the server closes; ``is_all``: close our direction."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(request)
+            if is_all:
+                connection.shutdown(socket.SHUT_WR)
+            with connection.makefile("rb") as response:
+                return response.read()
+
 
 @contextmanager
 def running(command, log_file, cwd=None, env=None) -> Iterator[Server]:

@@ -58,7 +58,7 @@ PAGE = b"""<?xml version="1.0" encoding="UTF-8"?>
 </DescribeSnapshotsResponse>"""
 
 
-def test_page_of_ec2():
+def test_page_from_the_ec2_reference_is_parsed():
     page = native.snapshots(PAGE)
     assert page.records == [
         Snapshot(
@@ -90,7 +90,7 @@ def test_empty_list(empty):
     assert native.snapshots(xml_response("DescribeSnapshotsResponse", empty).body).records == []
 
 
-def test_other_version_of_the_api_reads_the_same():
+def test_other_api_version_is_parsed_alike():
     old = PAGE.replace(b"2016-11-15", b"2010-08-31")
     assert native.snapshots(old) == native.snapshots(PAGE)
 
@@ -104,7 +104,7 @@ def test_other_version_of_the_api_reads_the_same():
         ("description", "description"),
     ],
 )
-def test_missing_element_is_an_empty_field_and_shifts_no_other(element, field):
+def test_missing_element_gives_an_empty_field_and_shifts_no_other(element, field):
     def without(item):
         root = etree.fromstring(item)
         root.remove(root.find(element))
@@ -123,7 +123,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x7
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=5))
-def test_any_text_comes_through_in_its_own_field(texts):
+def test_any_text_is_parsed_into_its_own_field(texts):
     root = etree.fromstring(snapshots_page("").body)
     namespace = f"{{{etree.QName(root).namespace}}}"
     expected = []
@@ -142,14 +142,14 @@ def test_any_text_comes_through_in_its_own_field(texts):
     assert [(record.description, record.name) for record in records] == expected
 
 
-def test_created_snapshot():
+def test_created_snapshot_is_parsed():
     item = snapshot_item("snap-12345678", "vol-12345678", status="pending", name="weekly")
     snapshot = native.created_snapshot(created_response(item).body)
     assert (snapshot.id, snapshot.volume_id) == ("snap-12345678", "vol-12345678")
     assert (snapshot.status, snapshot.name) == ("pending", "weekly")
 
 
-def test_deleted():
+def test_deletion_is_parsed():
     native.deleted(xml_response("DeleteSnapshotResponse", "<return>true</return>").body)
 
 
@@ -180,13 +180,13 @@ def test_document_types_and_entities_are_unreadable(prolog, reference):
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_unreadable(answer):
+def test_arbitrary_bytes_are_unreadable(answer):
     with pytest.raises(UnreadableError):
         native.snapshots(answer)
 
 
 @given(st.integers(0, len(PAGE) - 1), st.binary(max_size=3))
-def test_any_damage_to_a_page_is_read_or_unreadable(position, damage):
+def test_damaged_page_is_parsed_or_unreadable(position, damage):
     try:
         page = native.snapshots(PAGE[:position] + damage + PAGE[position + len(damage) :])
     except UnreadableError:

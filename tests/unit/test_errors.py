@@ -43,7 +43,7 @@ from dcproxy import errors
         ("NeverHeardOfIt", 307, 502),
     ],
 )
-def test_ec2s_refusal_has_its_status(code, of_ec2, status):
+def test_status_of_an_ec2_error(code, of_ec2, status):
     error = errors.from_ec2(code, "No.", of_ec2)
     assert error.status == status
     assert error.ec2_code == code

@@ -30,7 +30,7 @@ def read_xml(text):
     return etree.fromstring(text.encode())
 
 
-def test_xml_of_a_snapshot_is_the_seed_pages_and_what_stands_around_it():
+def test_snapshot_in_xml_matches_the_api_page():
     assert xml.storage_snapshot(SNAPSHOT._replace(description="d & e"), URLS) == (
         "<?xml version='1.0' encoding='utf-8' ?>\n"
         "<storage_snapshot href='http://localhost:3001/api/storage_snapshots/snap-45b8d024'"
@@ -45,7 +45,7 @@ def test_xml_of_a_snapshot_is_the_seed_pages_and_what_stands_around_it():
     )
 
 
-def test_json_of_a_snapshot():
+def test_snapshot_in_json():
     assert json_module.loads(json.storage_snapshot(SNAPSHOT, URLS)) == {
         "storage_snapshot": {
             "id": "snap-45b8d024",
@@ -63,7 +63,7 @@ def test_json_of_a_snapshot():
     }
 
 
-def test_what_a_snapshot_lacks_is_left_out():
+def test_missing_fields_of_a_snapshot_are_omitted():
     bare = SNAPSHOT._replace(volume_id="", start_time="")
     assert [child.tag for child in read_xml(xml.storage_snapshot(bare, URLS))] == ["name", "state"]
     in_json = json_module.loads(json.storage_snapshot(bare, URLS))["storage_snapshot"]
@@ -72,7 +72,7 @@ def test_what_a_snapshot_lacks_is_left_out():
 
 
 @pytest.mark.parametrize("documents", [xml, json, html])
-def test_list_writes_each_page_as_it_comes(documents):
+def test_list_is_rendered_page_by_page(documents):
     taken = []
 
     def pages():
@@ -87,7 +87,7 @@ def test_list_writes_each_page_as_it_comes(documents):
 
 
 @given(TEXTS, TEXTS)
-def test_texts_come_through_every_format(name, description):
+def test_any_text_survives_every_format(name, description):
     snapshot = SNAPSHOT._replace(name=name, description=description)
     expected = (name or snapshot.id, description)
     root = read_xml(xml.storage_snapshot(snapshot, URLS))
@@ -99,7 +99,7 @@ def test_texts_come_through_every_format(name, description):
 
 
 @given(st.text(), st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
-def test_error_in_xml_is_well_formed_whatever_it_says(message, url, parameters):
+def test_error_in_xml_is_always_well_formed(message, url, parameters):
     report = ErrorReport(400, "Bad Request", message, "", url, "", parameters, None)
     text = xml.error(report)
     root = read_xml(text.encode("utf-8", "replace").decode())
@@ -116,5 +116,5 @@ def test_error_in_xml_is_well_formed_whatever_it_says(message, url, parameters):
         ("2026-01-04T09:08:07.000Z", "Sun Jan 04 09:08:07 UTC 2026"),
     ],
 )
-def test_created(time, created):
+def test_timestamp_format(time, created):
     assert deltacloud.created(time) == created

@@ -6,11 +6,11 @@ from dcproxy.app import app_factory
 from dcproxy.settings import SettingError, Settings, from_options
 
 
-def test_nothing_set_is_the_defaults():
+def test_no_options_give_the_defaults():
     assert from_options({}, Settings) == Settings()
 
 
-def test_empty_value_counts_as_not_set():
+def test_empty_value_counts_as_unset():
     assert from_options({"owners": " ", "page_size": ""}, Settings) == Settings()
 
 
@@ -78,7 +78,7 @@ def test_every_option_is_read():
         ("trusted_hosts", "http://cloud.example.org"),
     ],
 )
-def test_wrong_value_is_told_with_name_value_and_what_is_allowed(name, value):
+def test_invalid_value_error_names_option_value_and_constraint(name, value):
     with pytest.raises(SettingError) as error:
         from_options({name: value}, Settings)
     assert name in str(error.value)
@@ -86,17 +86,17 @@ def test_wrong_value_is_told_with_name_value_and_what_is_allowed(name, value):
     assert "it takes" in str(error.value)
 
 
-def test_unknown_option_is_told_with_the_ones_there_are():
+def test_unknown_option_error_lists_the_known_options():
     with pytest.raises(SettingError, match=r"option pagesize is not known.*page_size"):
         from_options({"pagesize": "10"}, Settings)
 
 
-def test_region_that_does_not_exist_stops_the_start():
+def test_unknown_default_region_is_rejected_at_startup():
     with pytest.raises(SettingError, match=r"provider = 'mars-1'.*eu-west-1"):
         app_factory({}, provider="mars-1")
 
 
-def test_password_in_the_endpoint_is_refused_and_not_repeated():
+def test_password_in_the_endpoint_is_rejected_and_not_repeated():
     with pytest.raises(SettingError) as error:
         from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"}, Settings)
     assert "hidden" not in str(error.value)

@@ -119,7 +119,7 @@ def of_xml(snapshot):
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(items(), max_size=5), st.booleans())
-def test_fast_translation_is_the_plain_one(snapshots, pretty):
+def test_translation_equals_the_reference_translation(snapshots, pretty):
     page = native_page(snapshots, pretty)
     plain = [
         plain_snapshot(item)

@@ -54,19 +54,19 @@ def test_unknown_address_is_404(client, address):
 
 
 @pytest.mark.parametrize("format", ["xml", "json", "html"])
-def test_error_survives_what_xml_cannot_hold(client, format):
+def test_characters_illegal_in_xml_do_not_break_the_error(client, format):
     client.get(f"{SNAPSHOTS}/%00%01%ef%bf%be]]>?format={format}", status=404)
 
 
 @pytest.mark.parametrize(
     "body", ["", "volume_id=", "name=x", "volume_id", "VOLUME_ID=vol-12345678", "&&&"]
 )
-def test_missing_volume_id_is_400_naming_it(client, body):
+def test_missing_volume_id_is_400_naming_the_parameter(client, body):
     assert "volume_id is missing" in read_xml(post(client, body)).findtext("message")
 
 
 @pytest.mark.parametrize("volume_id", ["foo", "snap-12345678", "vol-", "vol-1' or '1", "vol-1 "])
-def test_malformed_volume_id_is_400_naming_it(client, volume_id):
+def test_malformed_volume_id_is_400_naming_the_parameter(client, volume_id):
     response = client.post(SNAPSHOTS, {"volume_id": volume_id}, status=400)
     message = read_xml(response).findtext("message")
     assert "volume_id" in message
@@ -81,14 +81,14 @@ def test_malformed_volume_id_is_400_naming_it(client, volume_id):
         ("text/plain", "volume_id=vol-12345678"),
     ],
 )
-def test_body_that_is_no_form_is_415_saying_what_is(client, content_type, body):
+def test_body_that_is_not_a_form_is_415_naming_the_supported_types(client, content_type, body):
     message = read_xml(post(client, body, content_type, 415)).findtext("message")
     assert content_type in message
     assert "application/x-www-form-urlencoded" in message
     assert "multipart/form-data" in message
 
 
-def test_type_of_an_empty_body_does_not_matter(client, volume_id):
+def test_content_type_of_an_empty_body_is_ignored(client, volume_id):
     address = f"{SNAPSHOTS}?volume_id={volume_id}"
     assert read_xml(post(client, "", "application/json", 201, address)).tag == "storage_snapshot"
 
@@ -108,7 +108,7 @@ def test_type_of_an_empty_body_does_not_matter(client, volume_id):
         (FORM, b"a=1&" * 10_000),
     ],
 )
-def test_broken_form_is_400(client, content_type, body):
+def test_malformed_form_is_400(client, content_type, body):
     assert "body" in read_xml(post(client, body, content_type)).findtext("message")
 
 
@@ -121,7 +121,7 @@ def test_body_over_the_limit_is_413(client):
     assert str(MAX_BODY_BYTES) in read_xml(post(client, body, FORM, 413)).findtext("message")
 
 
-def test_body_that_is_shorter_than_announced_is_400(client):
+def test_body_shorter_than_its_content_length_is_400(client):
     headers = {"Content-Type": FORM, "Content-Length": "100"}
     client.request(SNAPSHOTS, method="POST", body=b"x", headers=headers, status=400)
 
@@ -135,7 +135,7 @@ def test_body_that_is_shorter_than_announced_is_400(client):
         (f"{SNAPSHOTS}/snap-12345678", "DELETE, GET, HEAD, OPTIONS, POST"),
     ],
 )
-def test_method_that_an_address_does_not_have_is_405(client, method, address, allowed):
+def test_unsupported_method_is_405(client, method, address, allowed):
     response = client.request(address, method=method, status=405)
     assert response.headers["Allow"] == allowed
     assert read_xml(response).findtext("code") == "405"
@@ -163,7 +163,7 @@ def test_unknown_region_is_400_listing_the_regions(
     assert programmed_ec2.requests == []
 
 
-def test_unknown_driver_is_400_naming_the_one_there_is(client):
+def test_unknown_driver_is_400_naming_the_supported_one(client):
     for address, headers in (
         ("/api;driver=mock/storage_snapshots", {}),
         (SNAPSHOTS, {"X-Deltacloud-Driver": "mock"}),
@@ -173,7 +173,7 @@ def test_unknown_driver_is_400_naming_the_one_there_is(client):
 
 
 @pytest.mark.parametrize("owner", ["me", "12345", "self;x", "all", "1234567890123"])
-def test_owner_that_is_none_is_400(client, owner):
+def test_invalid_owner_is_400(client, owner):
     response = client.get(SNAPSHOTS, {"owner_id": owner}, status=400)
     assert "owner_id" in read_xml(response).findtext("message")
 
@@ -181,5 +181,5 @@ def test_owner_that_is_none_is_400(client, owner):
 @pytest.mark.parametrize(
     "content_type", ["Application/X-WWW-Form-URLEncoded", "application/x-www-form-urlencoded; a=b"]
 )
-def test_media_type_of_a_form_is_read_in_any_case(client, volume_id, content_type):
+def test_media_type_of_a_form_is_case_insensitive(client, volume_id, content_type):
     post(client, f"volume_id={volume_id}", content_type, 201)

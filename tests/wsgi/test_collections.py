@@ -75,7 +75,7 @@ def test_volume_in_json(programmed_client, programmed_ec2):
     }
 
 
-def test_volume_that_is_not_attached(client, volume_id):
+def test_unattached_volume_has_no_mount(client, volume_id):
     volume = read_xml(client.get(f"/api/storage_volumes/{volume_id}"))
     assert volume.find("mount") is None
     assert volume.findtext("state") == "AVAILABLE"
@@ -84,7 +84,7 @@ def test_volume_that_is_not_attached(client, volume_id):
     assert response.json["storage_volume"]["instance"] == {}
 
 
-def test_volumes_are_listed_and_filtered(client, volume_id):
+def test_volumes_are_listed_and_filtered_by_id(client, volume_id):
     root = read_xml(client.get("/api/storage_volumes"))
     assert root.tag == "storage_volumes"
     assert volume_id in root.xpath("storage_volume/@id")
@@ -94,11 +94,11 @@ def test_volumes_are_listed_and_filtered(client, volume_id):
 
 
 @pytest.mark.parametrize("id", ["vol-ffffffff", "vol-00000000", "foo", "snap-12345678", "%3Cx%3E"])
-def test_volume_out_of_reach_is_404(client, id):
+def test_unknown_volume_is_404(client, id):
     assert read_xml(client.get(f"/api/storage_volumes/{id}", status=404)).findtext("code") == "404"
 
 
-def test_volumes_come_page_by_page(programmed_client, programmed_ec2):
+def test_volume_list_reads_every_page(programmed_client, programmed_ec2):
     def respond(request):
         more = "" if "NextToken" in request.parameters else "<nextToken>more</nextToken>"
         return xml_response("DescribeVolumesResponse", f"<volumeSet>{ATTACHED}</volumeSet>{more}")
@@ -131,7 +131,7 @@ def test_realms_in_json(programmed_client, programmed_ec2):
     ]
 
 
-def test_one_realm(client):
+def test_realm_is_shown_and_filtered_by_id(client):
     realm = read_xml(client.get("/api/realms/us-east-1a"))
     assert (realm.tag, realm.findtext("name")) == ("realm", "us-east-1a")
     assert client.get("/api/realms/us-east-1a?format=json").json["realm"]["id"] == "us-east-1a"
@@ -149,7 +149,7 @@ def test_collections_of_ec2_need_credentials(anonymous_client, address):
     anonymous_client.get(address, status=401)
 
 
-def test_refusal_of_a_collection_is_told(programmed_client, programmed_ec2):
+def test_denied_collection_is_403(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
     programmed_client.get("/api/realms", status=403)
     programmed_client.get("/api/storage_volumes", status=403)
@@ -165,7 +165,7 @@ def test_drivers_need_no_credentials_and_list_the_providers():
         assert region in providers
 
 
-def test_one_driver_has_the_entry_points():
+def test_driver_contains_the_entry_points():
     anonymous_client = client_of(shared_application(), caller=None)
     driver = read_xml(anonymous_client.get("/api/drivers/ec2"))
     hosts = {
@@ -182,7 +182,7 @@ def test_one_driver_has_the_entry_points():
     }
 
 
-def test_regions_of_the_settings_are_providers(client_with, programmed_ec2):
+def test_configured_regions_are_providers(client_with, programmed_ec2):
     client = client_with(regions=("RegionOne",))
     driver = read_xml(client.get("/api/drivers/ec2"))
     host = driver.findtext("provider[@id='RegionOne']/entrypoint")
@@ -190,14 +190,14 @@ def test_regions_of_the_settings_are_providers(client_with, programmed_ec2):
     client.get("/api;provider=RegionOne/storage_snapshots", status=200)
 
 
-def test_unknown_driver_is_404_and_filtered_out(anonymous_client):
+def test_unknown_driver_is_404_and_absent_from_lists(anonymous_client):
     anonymous_client.get("/api/drivers/mock", status=404)
     assert len(read_xml(anonymous_client.get("/api/drivers?id=mock"))) == 0
     assert len(read_xml(anonymous_client.get("/api/drivers?id=ec2"))) == 1
     assert anonymous_client.get("/api/drivers?id=mock&format=json").json == {}
 
 
-def test_entry_point_links_exactly_what_there_is(anonymous_client):
+def test_entry_point_links_every_collection(anonymous_client):
     assert read_xml(anonymous_client.get("/api")).xpath("link/@rel") == [
         "drivers",
         "realms",

@@ -21,7 +21,7 @@ def echo(request):
     return snapshots_page(items, "" if "NextToken" in request.parameters else "more")
 
 
-def test_callers_do_not_mix(programmed_ec2):
+def test_concurrent_requests_are_signed_by_their_own_caller(programmed_ec2):
     programmed_ec2.respond = echo
     app = shared_application(ec2_endpoint_url=programmed_ec2.url)
 
@@ -41,7 +41,7 @@ def test_callers_do_not_mix(programmed_ec2):
     assert seen == [{f"KEY{number}"} for number in range(CALLERS)]
 
 
-def test_lists_that_are_read_in_turns_do_not_mix(programmed_ec2):
+def test_interleaved_lists_are_signed_by_their_own_caller(programmed_ec2):
     programmed_ec2.respond = echo
     app = shared_application(ec2_endpoint_url=programmed_ec2.url)
 

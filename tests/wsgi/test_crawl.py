@@ -33,7 +33,7 @@ HREFS = {"xml": hrefs_of_xml, "json": hrefs_of_json, "html": hrefs_of_html}
 
 @pytest.mark.parametrize("start", ["/api", "/api;driver=ec2;provider=eu-west-1"])
 @pytest.mark.parametrize("format", ["xml", "json", "html"])
-def test_every_href_leads_to_a_document(client, regional_ec2, format, start):
+def test_every_href_resolves_to_a_document(client, regional_ec2, format, start):
     for region in ("us-east-1", "eu-west-1"):
         ec2 = regional_ec2(region)
         volume = ec2.create_volume(AvailabilityZone=f"{region}a", Size=1)["VolumeId"]

@@ -31,7 +31,7 @@ from tests.support.documents import read_xml
         "Digest username=x",
     ],
 )
-def test_unusable_credentials_are_401_and_ec2_is_not_asked(
+def test_unusable_credentials_are_401_without_an_ec2_call(
     programmed_client, programmed_ec2, authorization
 ):
     programmed_client.authorization = None
@@ -44,14 +44,14 @@ def test_unusable_credentials_are_401_and_ec2_is_not_asked(
 
 
 @pytest.mark.parametrize("secret", ["a:b:c", "wJalr/XUtn+FEMI=", ":", "p\u00e4ss wort"])
-def test_secret_may_hold_anything(programmed_client, programmed_ec2, secret):
+def test_secret_may_contain_any_character(programmed_client, programmed_ec2, secret):
     programmed_client.authorization = None
     headers = {"Authorization": basic_authorization(f"AKID:{secret}")}
     programmed_client.get(SNAPSHOTS, headers=headers, status=200)
     assert programmed_ec2.requests[0].access_key_id == "AKID"
 
 
-def test_scheme_is_read_in_any_case(programmed_client):
+def test_authorization_scheme_is_case_insensitive(programmed_client):
     programmed_client.authorization = None
     headers = {"Authorization": basic_authorization("AKID:s").replace("Basic", "bASIC")}
     programmed_client.get(SNAPSHOTS, headers=headers, status=200)
@@ -74,5 +74,5 @@ def test_scheme_is_read_in_any_case(programmed_client):
         ("GET", "/api/realms/x"),
     ],
 )
-def test_what_comes_from_ec2_needs_credentials(anonymous_client, method, address):
+def test_ec2_operations_need_credentials(anonymous_client, method, address):
     anonymous_client.request(address, method=method, status=401)

@@ -7,18 +7,18 @@ from tests.support.responders import always
 ZONES = xml_response("DescribeAvailabilityZonesResponse", "<availabilityZoneInfo/>")
 
 
-def test_it_needs_no_credentials_and_names_version_and_driver(anonymous_client):
+def test_entry_point_needs_no_credentials_and_names_version_and_driver(anonymous_client):
     for address in ("/api", "/api/"):
         root = read_xml(anonymous_client.get(address))
         assert (root.tag, root.get("driver"), root.get("version")) == ("api", "ec2", "1.1.3")
         assert root.get("provider") is None
 
 
-def test_it_names_the_provider_that_the_request_names(anonymous_client):
+def test_entry_point_names_the_provider_of_the_request(anonymous_client):
     assert read_xml(anonymous_client.get("/api;provider=eu-west-1")).get("provider") == "eu-west-1"
 
 
-def test_it_links_the_snapshots_with_their_features(anonymous_client):
+def test_entry_point_links_snapshots_with_their_features(anonymous_client):
     [link] = read_xml(anonymous_client.get("/api")).xpath("link[@rel='storage_snapshots']")
     assert link.get("href") == "http://localhost:3001/api/storage_snapshots"
     assert [
@@ -31,7 +31,7 @@ def test_it_links_the_snapshots_with_their_features(anonymous_client):
     ]
 
 
-def test_json_says_the_same(anonymous_client):
+def test_entry_point_in_json(anonymous_client):
     api = anonymous_client.get("/api?format=json").json["api"]
     assert (api["version"], api["driver"], api["provider"]) == ("1.1.3", "ec2", None)
     [link] = [link for link in api["links"] if link["rel"] == "storage_snapshots"]
@@ -43,25 +43,27 @@ def test_json_says_the_same(anonymous_client):
     ]
 
 
-def test_server_header_is_the_version_of_the_document(anonymous_client):
+def test_server_header_matches_the_version_of_the_document(anonymous_client):
     response = anonymous_client.get("/api")
     assert response.headers["Server"] == f"Apache-Deltacloud/{read_xml(response).get('version')}"
 
 
-def test_force_auth_lets_in_whom_ec2_knows(programmed_client, programmed_ec2):
+def test_force_auth_accepts_valid_credentials(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(ZONES)
     for value in ("1", "true"):
         programmed_client.get(f"/api?force_auth={value}", status=200)
     assert len(programmed_ec2.requests) == 2
 
 
-def test_force_auth_refuses_whom_ec2_does_not_know(programmed_client, programmed_ec2):
+def test_force_auth_rejects_invalid_credentials(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("AuthFailure", 401))
     response = programmed_client.get("/api?force_auth=1", status=401)
     assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
 
 
-def test_force_auth_lets_in_whom_ec2_knows_but_allows_little(programmed_client, programmed_ec2):
+def test_force_auth_accepts_valid_credentials_without_permissions(
+    programmed_client, programmed_ec2
+):
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
     programmed_client.get("/api?force_auth=1", status=200)
 
@@ -70,7 +72,7 @@ def test_force_auth_without_credentials_is_401(anonymous_client):
     anonymous_client.get("/api?force_auth=1", status=401)
 
 
-def test_without_force_auth_ec2_is_not_asked(programmed_client, programmed_ec2):
+def test_entry_point_without_force_auth_does_not_call_ec2(programmed_client, programmed_ec2):
     for query in ("", "?force_auth=0", "?force_auth=false", "?force_auth="):
         programmed_client.get(f"/api{query}", status=200)
     assert programmed_ec2.requests == []

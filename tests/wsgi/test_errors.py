@@ -12,7 +12,7 @@ from tests.support.package import EC2_CALL
 from tests.support.responders import always, in_turn
 
 
-def test_refusal_is_an_xml_document_with_ec2s_code_and_message(programmed_client, programmed_ec2):
+def test_error_in_xml_contains_the_ec2_code_and_message(programmed_client, programmed_ec2):
     programmed_ec2.respond = lambda request: error_response(
         "InvalidSnapshot.NotFound", message="No snapshot <'snap-12345678'> ]]> here."
     )
@@ -28,7 +28,7 @@ def test_refusal_is_an_xml_document_with_ec2s_code_and_message(programmed_client
     assert root.xpath("request/param[@name='id']/text()") == ["snap-12345678"]
 
 
-def test_refusal_is_a_json_document(programmed_client, programmed_ec2):
+def test_error_in_json_contains_the_ec2_code_and_message(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("InvalidSnapshot.NotFound", message="No."))
     assert programmed_client.get(f"{SNAPSHOT}?format=json", status=404).json == {
         "code": 404,
@@ -37,38 +37,38 @@ def test_refusal_is_a_json_document(programmed_client, programmed_ec2):
     }
 
 
-def test_xml_begins_with_the_element_by_which_libdeltacloud_knows_an_error(client):
+def test_error_in_xml_begins_with_the_error_element(client):
     assert client.get(f"{SNAPSHOT}?format=xml", status=404).body.startswith(b"<error ")
 
 
-def test_refusal_is_a_page(programmed_client, programmed_ec2):
+def test_error_in_html_contains_the_ec2_code_and_message(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403, "<b>No."))
     page = programmed_client.get(f"{SNAPSHOT}?format=html", status=403)
     assert page.html.h1.text == "403 Forbidden"
     assert page.html.main.p.text == "UnauthorizedOperation: <b>No."
 
 
-def test_401_of_ec2_has_the_challenge(programmed_client, programmed_ec2):
+def test_ec2_authentication_failure_is_401_with_a_challenge(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("AuthFailure", 401))
     response = programmed_client.get(SNAPSHOT, status=401)
     assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
 
 
-def test_throttling_is_502_and_says_when_to_come_back(programmed_client, programmed_ec2):
+def test_throttling_is_502_with_retry_after(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("RequestLimitExceeded", 503))
     response = programmed_client.get(SNAPSHOT, status=502)
     assert int(response.headers["Retry-After"]) > 0
     assert "RequestLimitExceeded" in read_xml(response).findtext("message")
 
 
-def test_ec2_that_refuses_the_connection_is_502():
+def test_refused_connection_is_502():
     with refusing_endpoint() as url:
         client = client_of(new_application(ec2_endpoint_url=url))
         message = read_xml(client.get(SNAPSHOT, status=502)).findtext("message")
     assert message.startswith("EC2 in us-east-1 cannot be reached. (X-Request-Id: ")
 
 
-def test_ec2_that_keeps_silent_is_502():
+def test_read_timeout_is_502():
     with silent_endpoint() as url:
         client = client_of(new_application(ec2_endpoint_url=url, read_timeout=0.2))
         message = read_xml(client.get(SNAPSHOT, status=502)).findtext("message")
@@ -94,7 +94,7 @@ def test_ec2_that_keeps_silent_is_502():
         ),
     ],
 )
-def test_answer_that_cannot_be_read_is_502(programmed_client, programmed_ec2, body):
+def test_unreadable_response_is_502(programmed_client, programmed_ec2, body):
     programmed_ec2.respond = always(EC2Response(body))
     message = read_xml(programmed_client.get(SNAPSHOT, status=502)).findtext("message")
     assert "cannot be read" in message
@@ -107,7 +107,7 @@ def test_success_that_is_not_200_is_502(programmed_client, programmed_ec2, statu
     programmed_client.get("/api?force_auth=1", status=502)
 
 
-def test_refusal_that_cannot_be_read_is_502(programmed_client, programmed_ec2):
+def test_unreadable_error_is_502(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(EC2Response(b"<html>go away", 400))
     programmed_client.get(SNAPSHOT, status=502)
 
@@ -117,9 +117,7 @@ def test_empty_list_for_one_id_is_404(programmed_client, programmed_ec2):
     programmed_client.get(SNAPSHOT, status=404)
 
 
-def test_fault_of_our_own_is_500_with_nothing_of_the_inside(
-    programmed_client, programmed_ec2, monkeypatch, caplog
-):
+def test_bug_is_500_without_internals(programmed_client, programmed_ec2, monkeypatch, caplog):
     def broken(self, *arguments, **parameters):
         raise RuntimeError("at /home/somebody/secret.py")
 
@@ -132,7 +130,7 @@ def test_fault_of_our_own_is_500_with_nothing_of_the_inside(
 
 @pytest.mark.parametrize("format", ["xml", "json", "html"])
 @pytest.mark.parametrize("status", [400, 403, 500, 503])
-def test_no_error_gives_away_the_secret(programmed_client, programmed_ec2, format, status):
+def test_no_error_discloses_the_secret(programmed_client, programmed_ec2, format, status):
     programmed_ec2.respond = always(error_response("Whatever", status))
     response = programmed_client.get(f"{SNAPSHOT}?format={format}", expect_errors=True)
     assert response.status_code in {400, 403, 502}

@@ -10,11 +10,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule
 from lxml import etree
 from webob import Request
 
-from tests.support.application import new_application
+from tests.support.application import shared_application
 from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_model import EC2Model
 from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
-from tests.support.ec2_server import programmed_ec2_server
 from tests.support.responders import always
 
 STATUSES = {200, 201, 204, 303, 304, 400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 502}
@@ -25,10 +24,10 @@ QUICK = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def fuzzed():
-    with programmed_ec2_server() as ec2:
-        yield ec2, new_application(ec2_endpoint_url=ec2.url, retry_attempts=1)
+@pytest.fixture
+def fuzzed(programmed_ec2):
+    app = shared_application(ec2_endpoint_url=programmed_ec2.url, retry_attempts=1)
+    return programmed_ec2, app
 
 
 def check(response):
@@ -103,7 +102,7 @@ METHODS = st.sampled_from(["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "B
 
 @QUICK
 @given(METHODS, st.lists(SEGMENTS, max_size=4), QUERIES, HEADERS, BODIES, st.booleans())
-def test_any_request_is_answered_by_the_contract(
+def test_any_request_gets_a_documented_response(
     fuzzed, method, segments, query, headers, body, is_known
 ):
     ec2, app = fuzzed
@@ -150,7 +149,7 @@ def damaged_pages(draw):
     st.one_of(st.binary(max_size=200), damaged_pages()),
     st.sampled_from([200, 200, 200, 201, 302, 400, 403, 404, 418, 429, 500, 503, 504]),
 )
-def test_any_answer_of_ec2_is_answered_by_the_contract(fuzzed, address, body, status):
+def test_any_ec2_response_gives_a_documented_response(fuzzed, address, body, status):
     ec2, app = fuzzed
     ec2.respond = always(EC2Response(body, status))
     try:
@@ -161,7 +160,7 @@ def test_any_answer_of_ec2_is_answered_by_the_contract(fuzzed, address, body, st
 
 @QUICK
 @given(st.text(max_size=30), st.text(max_size=30), st.integers(300, 599))
-def test_any_refusal_of_ec2_is_answered_by_the_contract(fuzzed, code, message, status):
+def test_any_ec2_error_gives_a_documented_response(fuzzed, code, message, status):
     ec2, app = fuzzed
     try:
         answer = error_response("Code", status, message)
@@ -221,7 +220,7 @@ class Snapshots(RuleBasedStateMachine):
         del self.expected[id]
 
 
-def test_random_sequences_leave_what_they_should(fuzzed):
+def test_random_sequences_of_operations_are_consistent(fuzzed):
     Snapshots.server = fuzzed
     Snapshots.TestCase.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
     Snapshots.TestCase("runTest").runTest()

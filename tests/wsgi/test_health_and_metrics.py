@@ -29,7 +29,7 @@ def grown(programmed_client):
     return since
 
 
-def test_health_asks_for_nothing_and_nobody(programmed_client, programmed_ec2):
+def test_health_needs_no_credentials_and_does_not_call_ec2(programmed_client, programmed_ec2):
     programmed_client.authorization = None
     assert programmed_client.get("/healthz", status=200).text == "ok\n"
     assert programmed_ec2.requests == []
@@ -45,7 +45,7 @@ def test_requests_are_counted_by_operation_and_status(programmed_client, grown):
     assert grown("dcproxy_request_duration_seconds_count", "storage_snapshots.index") == 1
 
 
-def test_calls_of_ec2_and_their_retries_are_counted(programmed_client, programmed_ec2, grown):
+def test_ec2_calls_and_retries_are_counted(programmed_client, programmed_ec2, grown):
     programmed_ec2.respond = in_turn(error_response("InternalError", 500), snapshots_page(""))
     programmed_client.get(SNAPSHOTS)
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
@@ -55,25 +55,25 @@ def test_calls_of_ec2_and_their_retries_are_counted(programmed_client, programme
     assert grown("dcproxy_ec2_retries_total") == 1
 
 
-def test_lists_that_break_off_are_counted(programmed_client, programmed_ec2, grown):
+def test_aborted_lists_are_counted(programmed_client, programmed_ec2, grown):
     programmed_ec2.respond = second_page_fails()
     with pytest.raises(ConnectionError):
         programmed_client.get(SNAPSHOTS)
     assert grown("dcproxy_lists_broken_total") == 1
 
 
-def test_version_is_told(programmed_client):
+def test_metrics_report_the_version(programmed_client):
     assert any(key[0] == "dcproxy_build_info" for key in figures(programmed_client))
 
 
-def test_addresses_can_be_moved_or_turned_off(client_with):
+def test_health_and_metrics_paths_are_configurable(client_with):
     client = client_with(health="/up", metrics=None)
     client.get("/up", status=200)
     client.get("/healthz", status=404)
     client.get("/metrics", status=404)
 
 
-def test_answer_without_a_body_is_counted_as_what_it_was(programmed_client, grown):
+def test_response_304_is_counted_with_its_status_and_operation(programmed_client, grown):
     tag = programmed_client.get("/api").headers["ETag"]
     programmed_client.get("/api", headers={"If-None-Match": tag}, status=304)
     assert grown("dcproxy_requests_total", "304", "entry_point.show") == 1

@@ -49,6 +49,6 @@ def test_hrefs_keep_the_driver_and_the_provider(client):
 @pytest.mark.parametrize(
     "host", ["a b", "<script>", "a/b", "a@b", "a:999999", ":80", "a\\b", "a'b"]
 )
-def test_host_that_is_no_name_is_400(client, host):
+def test_invalid_host_is_400(client, host):
     response = client.get("/api", extra_environ={"HTTP_HOST": host}, status=400)
     assert "Host" in read_xml(response).findtext("message")

@@ -16,17 +16,17 @@ def test_form_for_a_new_snapshot(client):
     assert page.form.action == f"http://localhost:3001{SNAPSHOTS}"
 
 
-def test_form_takes_the_volume_from_the_query(client):
+def test_form_is_prefilled_with_the_volume_from_the_query(client):
     page = client.get(f"{SNAPSHOTS}/new?volume_id=vol-12345678", headers=HTML)
     assert page.form["volume_id"].value == "vol-12345678"
 
 
 @pytest.mark.parametrize("format", ["xml", "json"])
-def test_form_is_406_for_programs(client, format):
+def test_form_is_406_in_xml_and_json(client, format):
     client.get(f"{SNAPSHOTS}/new?format={format}", status=406)
 
 
-def test_form_makes_a_snapshot(client, ec2, volume_id):
+def test_submitted_form_creates_a_snapshot(client, ec2, volume_id):
     page = client.get(f"{SNAPSHOTS}/new", headers=HTML)
     page.form["volume_id"] = volume_id
     page.form["name"] = "weekly"
@@ -39,14 +39,14 @@ def test_form_makes_a_snapshot(client, ec2, volume_id):
     assert {"Key": "Name", "Value": "weekly"} in snapshot["Tags"]
 
 
-def test_page_of_a_volume_has_the_form_with_the_volume_in_it(client, volume_id):
+def test_page_of_a_volume_has_a_form_prefilled_with_the_volume(client, volume_id):
     page = client.get(f"/api/storage_volumes/{volume_id}", headers=HTML)
     assert page.form["volume_id"].value == volume_id
     page.form.submit(headers=HTML, status=201)
 
 
 @pytest.mark.parametrize("volume_id", ["", "foo", "vol-00000000"])
-def test_error_of_the_form_keeps_what_was_typed_and_stands_at_its_field(client, volume_id):
+def test_form_error_keeps_the_input_and_is_linked_to_its_field(client, volume_id):
     page = client.get(f"{SNAPSHOTS}/new", headers=HTML)
     page.form["volume_id"] = volume_id
     page.form["name"] = 'a "name" & <more>'
@@ -65,7 +65,7 @@ def test_error_of_the_form_keeps_what_was_typed_and_stands_at_its_field(client, 
     ("code", "of_ec2", "status"),
     [("SnapshotLimitExceeded", 400, 409), ("UnauthorizedOperation", 403, 403), ("X", 500, 502)],
 )
-def test_error_of_no_field_keeps_what_was_typed_too(
+def test_form_error_without_a_field_keeps_the_input(
     programmed_client, programmed_ec2, code, of_ec2, status
 ):
     programmed_ec2.respond = always(error_response(code, of_ec2))
@@ -76,7 +76,7 @@ def test_error_of_no_field_keeps_what_was_typed_too(
     assert page.html.find(role="alert").text.startswith(code)
 
 
-def test_delete_asks_first_and_leads_back_to_the_list(client, snapshot_id):
+def test_delete_asks_for_confirmation_and_redirects_to_the_list(client, snapshot_id):
     page = client.get(f"{SNAPSHOTS}/{snapshot_id}", headers=HTML)
     dialog = page.html.find("dialog")
     assert page.html.find("button", popovertarget=dialog["id"])
@@ -86,14 +86,14 @@ def test_delete_asks_first_and_leads_back_to_the_list(client, snapshot_id):
     client.get(f"{SNAPSHOTS}/{snapshot_id}", status=404)
 
 
-def test_list_can_be_cut_to_ones_own(programmed_client, programmed_ec2):
+def test_list_page_links_to_the_callers_own_snapshots(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
     page = programmed_client.get(SNAPSHOTS, headers=HTML)
     page.click("Only my own", extra_environ={"HTTP_ACCEPT": "text/html"})
     assert programmed_ec2.requests[-1].parameters["Owner.1"] == "self"
 
 
-def test_times_can_be_read_by_machines(programmed_client, programmed_ec2):
+def test_times_are_machine_readable(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
     for address in (SNAPSHOTS, f"{SNAPSHOTS}/snap-12345678"):
         time = programmed_client.get(address, headers=HTML).html.find("time")
@@ -101,7 +101,7 @@ def test_times_can_be_read_by_machines(programmed_client, programmed_ec2):
         assert time.text == "Thu Jul 28 21:54:19 UTC 2011"
 
 
-def test_volume_that_nobody_can_see_is_not_linked(programmed_client, programmed_ec2):
+def test_placeholder_volume_is_not_linked(programmed_client, programmed_ec2):
     item = snapshot_item("snap-12345678", "vol-ffffffff")
     programmed_ec2.respond = always(snapshots_page(item))
     for address in (SNAPSHOTS, f"{SNAPSHOTS}/snap-12345678"):
@@ -109,7 +109,7 @@ def test_volume_that_nobody_can_see_is_not_linked(programmed_client, programmed_
         assert "vol-ffffffff" not in page.text
 
 
-def test_hostile_texts_are_text(programmed_client, programmed_ec2):
+def test_hostile_texts_are_escaped(programmed_client, programmed_ec2):
     hostile = "<script>alert(1)</script>\"'"
     item = snapshot_item("snap-12345678", description=hostile, name=hostile)
     programmed_ec2.respond = always(snapshots_page(item))
@@ -120,7 +120,7 @@ def test_hostile_texts_are_text(programmed_client, programmed_ec2):
 
 
 @pytest.mark.parametrize("address", ["/api", "/api/nothing", f"{SNAPSHOTS}/new", SNAPSHOTS])
-def test_pages_are_closed_to_other_pages(client, address):
+def test_pages_have_security_headers(client, address):
     headers = client.get(address, headers=HTML, expect_errors=True).headers
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -145,7 +145,7 @@ def test_pages_are_closed_to_other_pages(client, address):
         {"Origin": "https://evil.example.org", "Sec-Fetch-Site": "same-origin"},
     ],
 )
-def test_foreign_page_must_not_act(client, ec2, volume_id, snapshot_id, headers):
+def test_cross_origin_changes_are_403(client, ec2, volume_id, snapshot_id, headers):
     client.post(SNAPSHOTS, {"volume_id": volume_id}, headers=headers, status=403)
     client.delete(f"{SNAPSHOTS}/{snapshot_id}", headers=headers, status=403)
     given = {"_method": "delete"}
@@ -164,16 +164,16 @@ def test_foreign_page_must_not_act(client, ec2, volume_id, snapshot_id, headers)
         {"Sec-Fetch-Site": "none"},
     ],
 )
-def test_own_page_and_programs_may_act(client, snapshot_id, headers):
+def test_same_origin_and_non_browser_changes_are_allowed(client, snapshot_id, headers):
     client.delete(f"{SNAPSHOTS}/{snapshot_id}", headers=headers, status=204)
 
 
-def test_foreign_page_may_link_here(client):
+def test_cross_origin_reads_are_allowed(client):
     headers = {"Origin": "https://example.org", "Sec-Fetch-Site": "cross-site"}
     client.get(SNAPSHOTS, headers=headers, status=200)
 
 
-def test_own_page_behind_a_balancer_that_names_the_port(client, snapshot_id):
+def test_same_origin_is_recognised_where_host_contains_the_default_port(client, snapshot_id):
     client.delete(
         f"{SNAPSHOTS}/{snapshot_id}",
         headers={"Origin": "https://cloud.example.org", "Host": "cloud.example.org:443"},
@@ -182,6 +182,6 @@ def test_own_page_behind_a_balancer_that_names_the_port(client, snapshot_id):
 
 
 @pytest.mark.parametrize("address", ["/api/%00", "/api/%0b", f"{SNAPSHOTS}/%1b"])
-def test_page_holds_no_control_character(client, address):
+def test_page_contains_no_control_characters(client, address):
     page = client.get(address, headers=HTML, status=404)
     assert not any(character < " " and character != "\n" for character in page.text)

@@ -37,7 +37,7 @@ def test_head_of_an_error_has_its_status(client):
         ("/api/storage_snapshots/snap-12345678", "DELETE, GET, HEAD, OPTIONS, POST"),
     ],
 )
-def test_options_gives_the_methods_without_credentials(anonymous_client, address, allowed):
+def test_options_lists_the_methods_without_credentials(anonymous_client, address, allowed):
     response = anonymous_client.options(address, status=200)
     assert response.headers["Allow"] == allowed
     assert response.body == b""
@@ -48,7 +48,7 @@ def test_options_of_an_unknown_address_is_404(anonymous_client):
     anonymous_client.options("/api/nothing", status=404)
 
 
-def test_etag_spares_the_body_of_what_did_not_change(client, ec2, snapshot_id):
+def test_matching_etag_is_304_without_a_body(client, ec2, snapshot_id):
     address = f"/api/storage_snapshots/{snapshot_id}"
     tag = client.get(address).headers["ETag"]
     unchanged = client.get(address, headers={"If-None-Match": tag}, status=304)
@@ -59,14 +59,14 @@ def test_etag_spares_the_body_of_what_did_not_change(client, ec2, snapshot_id):
     assert changed.headers["ETag"] != tag
 
 
-def test_ranges_are_not_served(client, snapshot_id):
+def test_range_header_is_ignored(client, snapshot_id):
     address = f"/api/storage_snapshots/{snapshot_id}"
     response = client.get(address, headers={"Range": "bytes=0-9"}, status=200)
     assert response.body == client.get(address).body
 
 
 @pytest.mark.parametrize("address", ["/api", "/api/nothing", "/api/storage_snapshots"])
-def test_headers_of_every_answer(anonymous_client, address):
+def test_headers_of_every_response(anonymous_client, address):
     response = anonymous_client.get(address, expect_errors=True)
     assert response.headers["Cache-Control"] == "max-age=0, private, must-revalidate"
     assert response.headers["Server"] == "Apache-Deltacloud/1.1.3"

@@ -30,19 +30,19 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
         ("not a header", "application/xml"),
     ],
 )
-def test_accept_chooses_the_format(client, snapshot_id, accept, content_type):
+def test_accept_header_selects_the_format(client, snapshot_id, accept, content_type):
     headers = {} if accept is None else {"Accept": accept}
     for address in ("/api", f"/api/storage_snapshots/{snapshot_id}", "/api/storage_snapshots"):
         assert client.get(address, headers=headers).headers["Content-Type"] == content_type
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "image/png, text/css", "application/xml;q=0"])
-def test_accept_of_what_we_lack_is_406(client, accept):
+def test_unsupported_accept_header_is_406(client, accept):
     response = client.get("/api/storage_snapshots", headers={"Accept": accept}, status=406)
     assert "application/json" in read_xml(response).findtext("message")
 
 
-def test_format_parameter_wins_over_accept(client):
+def test_format_parameter_overrides_accept(client):
     response = client.get("/api?format=json", headers={"Accept": BROWSER})
     assert response.headers["Content-Type"] == "application/json"
 
@@ -53,14 +53,14 @@ def test_unknown_format_parameter_is_406(client):
     assert "xml, json, html" in message
 
 
-def test_errors_come_in_the_callers_format(client):
+def test_errors_are_in_the_requested_format(client):
     assert client.get("/api/nothing?format=json", status=404).json["code"] == 404
     page = client.get("/api/nothing", headers={"Accept": BROWSER}, status=404)
     assert page.html.h1.text.startswith("404")
 
 
 @pytest.mark.parametrize("query", ["a=%ff", "format=yaml", "a=%00&format=json"])
-def test_error_about_the_query_comes_in_the_next_best_format(client, query):
+def test_error_in_the_query_falls_back_to_the_accept_header(client, query):
     headers = {"Accept": "application/json"}
     response = client.get(f"/api?{query}", headers=headers, expect_errors=True)
     assert response.status_code in {400, 406}

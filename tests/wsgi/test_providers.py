@@ -17,7 +17,7 @@ def snapshot_in(regional_ec2):
     return make
 
 
-def test_what_is_in_one_region_does_not_show_in_another(client, snapshot_in):
+def test_snapshots_are_listed_only_in_their_region(client, snapshot_in):
     here, there = snapshot_in("us-east-1"), snapshot_in("eu-west-1")
     of_here = read_xml(client.get(f"/api{SNAPSHOTS}")).xpath("*/@id")
     of_there = read_xml(client.get(f"/api;provider=eu-west-1{SNAPSHOTS}")).xpath("*/@id")
@@ -45,14 +45,14 @@ def test_what_is_in_one_region_does_not_show_in_another(client, snapshot_in):
         ),
     ],
 )
-def test_request_names_its_region(client, snapshot_in, address, headers):
+def test_request_selects_its_region(client, snapshot_in, address, headers):
     id = snapshot_in("eu-west-1")
     response = client.get(address, headers=headers)
     assert id in read_xml(response).xpath("*/@id")
     assert response.headers["X-Deltacloud-Provider"] == "eu-west-1"
 
 
-def test_links_of_a_regions_documents_stay_in_it(client, snapshot_in):
+def test_links_of_a_regional_document_stay_in_the_region(client, snapshot_in):
     id = snapshot_in("eu-west-1")
     base = "http://localhost:3001/api;driver=ec2;provider=eu-west-1"
     shown = read_xml(client.get(f"{base}{SNAPSHOTS}/{id}"))
@@ -62,7 +62,7 @@ def test_links_of_a_regions_documents_stay_in_it(client, snapshot_in):
     assert volume.find("realm").get("href") == f"{base}/realms/eu-west-1a"
 
 
-def test_created_in_a_region_is_shown_in_it(client, snapshot_in, regional_ec2):
+def test_snapshot_created_in_a_region_is_shown_there(client, snapshot_in, regional_ec2):
     ec2 = regional_ec2("eu-west-1")
     volume = ec2.create_volume(AvailabilityZone="eu-west-1a", Size=1)["VolumeId"]
     response = client.post(f"/api;provider=eu-west-1{SNAPSHOTS}", {"volume_id": volume})
@@ -78,19 +78,19 @@ def test_created_in_a_region_is_shown_in_it(client, snapshot_in, regional_ec2):
         ";driver=ec2;driver=ec2",
     ],
 )
-def test_parameter_that_is_given_twice_is_400(client, matrix):
+def test_duplicate_matrix_parameter_is_400(client, matrix):
     message = read_xml(client.get(f"/api{matrix}", status=400)).findtext("message")
     assert "twice" in message
 
 
 @pytest.mark.parametrize("matrix", [";", ";;", ";provider=", ";provider", ";=x", ";driver=;x"])
-def test_empty_parameter_counts_as_not_there(client, matrix):
+def test_empty_matrix_parameter_is_ignored(client, matrix):
     response = client.get(f"/api{matrix}", status=200)
     assert "X-Deltacloud-Provider" not in response.headers
     assert read_xml(response).get("provider") is None
 
 
-def test_matrix_parameters_belong_to_the_first_segment(client):
+def test_matrix_parameters_after_the_first_segment_are_404(client):
     client.get("/api/storage_snapshots;provider=eu-west-1", status=404)
 
 
@@ -104,7 +104,7 @@ def test_matrix_parameters_belong_to_the_first_segment(client):
         ("GET", f"{SNAPSHOTS}/snap-00000000", 404),
     ],
 )
-def test_every_answer_names_the_provider(client, method, address, status):
+def test_every_response_names_the_provider(client, method, address, status):
     response = client.request(f"/api;provider=eu-west-1{address}", method=method, status=status)
     assert response.headers["X-Deltacloud-Provider"] == "eu-west-1"
     if response.headers.get("Content-Type") == "application/xml":

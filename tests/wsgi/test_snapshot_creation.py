@@ -42,7 +42,7 @@ def test_each_create_has_a_tag_of_its_own(scenario):
     assert len({snapshot["tags"][CREATE_TAG] for snapshot in ec2.snapshots.values()}) == 3
 
 
-def test_throttled_create_is_sent_again_without_a_look(scenario):
+def test_throttled_create_is_resent_without_polling(scenario):
     ec2 = scenario.model((THROTTLED, NOT_MADE), (THROTTLED, NOT_MADE))
     scenario.create()
     assert ec2.actions == ["CreateSnapshot"] * 3
@@ -58,21 +58,21 @@ def test_create_that_stays_throttled_is_502(scenario):
 
 
 @pytest.mark.parametrize("code", ["InvalidVolume.NotFound", "SnapshotLimitExceeded", "Unheard"])
-def test_refused_create_is_the_callers_error_at_once(scenario, code):
+def test_rejected_create_is_a_client_error_without_retry(scenario, code):
     ec2 = scenario.model((error_response(code), NOT_MADE))
     scenario.create(status="4*")
     assert ec2.actions == ["CreateSnapshot"]
 
 
 @pytest.mark.parametrize("fault", [LOST, FAILED, UNREADABLE])
-def test_lost_answer_is_found_by_its_tag(scenario, fault):
+def test_snapshot_of_a_lost_response_is_found_by_its_tag(scenario, fault):
     ec2 = scenario.model((fault, MADE))
     assert id_of(scenario.create()) in ec2.snapshots
     assert ec2.actions == ["CreateSnapshot", "DescribeSnapshots"]
     assert len(ec2.snapshots) == 1
 
 
-def test_lost_answer_is_found_although_reads_lag(scenario):
+def test_snapshot_of_a_lost_response_is_found_despite_stale_reads(scenario):
     ec2 = scenario.model((LOST, MADE), lag=2)
     scenario.create()
     assert ec2.actions == ["CreateSnapshot"] + ["DescribeSnapshots"] * 3
@@ -81,14 +81,14 @@ def test_lost_answer_is_found_although_reads_lag(scenario):
 
 
 @pytest.mark.parametrize("fault", [LOST, FAILED, UNREADABLE])
-def test_create_that_made_nothing_is_sent_again(scenario, fault):
+def test_failed_create_without_a_snapshot_is_resent(scenario, fault):
     ec2 = scenario.model((fault, NOT_MADE))
     scenario.create()
     assert ec2.actions.count("CreateSnapshot") == 2
     assert len(ec2.snapshots) == 1
 
 
-def test_of_two_that_were_made_the_oldest_stays(scenario):
+def test_duplicate_snapshot_is_deleted_and_the_oldest_kept(scenario):
     # The first one shows only after all looks for it.
     ec2 = scenario.model((LOST, MADE), lag=len(POLL_DELAYS))
     id = id_of(scenario.create())
@@ -96,52 +96,52 @@ def test_of_two_that_were_made_the_oldest_stays(scenario):
     assert list(ec2.snapshots) == [id] == ["snap-00000001"]
 
 
-def test_one_that_cannot_be_deleted_is_logged(scenario, caplog):
+def test_duplicate_snapshot_that_cannot_be_deleted_is_logged(scenario, caplog):
     ec2 = scenario.model((LOST, MADE), lag=len(POLL_DELAYS))
     ec2.delete_faults = [(DENIED, False)]
     assert id_of(scenario.create()) == "snap-00000001"
     assert "snap-00000002 is one too many" in caplog.text
 
 
-def test_create_that_stays_unknown_is_502_naming_the_tag(scenario):
+def test_unknown_outcome_is_502_naming_the_tag(scenario):
     ec2 = scenario.model(*[(LOST, NOT_MADE)] * 9)
     message = scenario.create(status=502).lxml.findtext("message")
     assert re.search(rf"It is not known .* tag {CREATE_TAG}=[0-9a-f]{{32}}\.", message)
     assert ec2.actions.count("CreateSnapshot") == 3
 
 
-def test_refusal_after_a_lost_answer_is_unknown_too(scenario):
+def test_error_after_a_lost_response_is_an_unknown_outcome(scenario):
     scenario.model((LOST, NOT_MADE), (DENIED, NOT_MADE))
     assert "not known" in scenario.create(status=502).lxml.findtext("message")
 
 
-def test_caller_who_may_not_tag_gets_a_snapshot(scenario):
+def test_caller_without_tag_permission_gets_an_untagged_snapshot(scenario):
     ec2 = scenario.model((DENIED, NOT_MADE))
     id = id_of(scenario.create(description="d"))
     assert ec2.snapshots[id]["tags"] == {}
     assert ec2.actions == ["CreateSnapshot"] * 2
 
 
-def test_untagged_create_is_never_sent_again(scenario):
+def test_untagged_create_is_never_resent(scenario):
     ec2 = scenario.model((DENIED, NOT_MADE), (LOST, MADE))
     message = scenario.create(status=502).lxml.findtext("message")
     assert "not known" in message
     assert ec2.actions == ["CreateSnapshot"] * 2
 
 
-def test_caller_who_may_do_neither_is_told(scenario):
+def test_caller_without_any_permission_gets_403(scenario):
     scenario.model((DENIED, NOT_MADE), (DENIED, NOT_MADE))
     scenario.create(status=403)
 
 
-def test_caller_who_may_not_tag_is_told_that_a_name_needs_it(scenario):
+def test_name_without_tag_permission_is_403_naming_the_permission(scenario):
     ec2 = scenario.model((DENIED, NOT_MADE))
     message = scenario.create(status=403, name="weekly").lxml.findtext("message")
     assert "ec2:CreateTags" in message
     assert ec2.snapshots == {}
 
 
-def test_without_the_tag_a_create_is_sent_once(scenario):
+def test_create_is_sent_once_where_create_tag_is_off(scenario):
     ec2 = scenario.model((LOST, MADE))
     client = scenario.client_with(create_tag=False)
     message = scenario.create(status=502, client=client).lxml.findtext("message")
@@ -149,13 +149,13 @@ def test_without_the_tag_a_create_is_sent_once(scenario):
     assert ec2.actions == ["CreateSnapshot"]
 
 
-def test_without_the_tag_there_is_no_idempotency_key(scenario):
+def test_idempotency_key_is_400_where_create_tag_is_off(scenario):
     client = scenario.client_with(create_tag=False)
     scenario.create(status=400, client=client, headers={"Idempotency-Key": '"a"'})
 
 
 @pytest.mark.parametrize("format", ["xml", "json"])
-def test_repeat_of_a_key_finds_the_first_ones_snapshot(scenario, format):
+def test_repeated_idempotency_key_returns_the_first_snapshot(scenario, format):
     ec2 = scenario.model()
     key = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
     first = scenario.create(headers=key, name="weekly")
@@ -170,7 +170,7 @@ def test_repeat_of_a_key_finds_the_first_ones_snapshot(scenario, format):
     "other",
     [{"volume_id": "vol-87654321"}, {"name": "other"}, {"description": "other"}],
 )
-def test_key_with_other_parameters_is_422(scenario, other):
+def test_idempotency_key_with_other_parameters_is_422(scenario, other):
     ec2 = scenario.model()
     key = {"Idempotency-Key": '"k"'}
     scenario.create(headers=key, name="weekly")
@@ -178,7 +178,7 @@ def test_key_with_other_parameters_is_422(scenario, other):
     assert len(ec2.snapshots) == 1
 
 
-def test_key_belongs_to_its_caller_and_region(scenario):
+def test_idempotency_key_is_scoped_to_caller_and_region(scenario):
     ec2 = scenario.model()
     key = {"Idempotency-Key": '"k"'}
     scenario.create(headers=key)
@@ -191,7 +191,7 @@ def test_key_belongs_to_its_caller_and_region(scenario):
     assert len(ec2.snapshots) == 3
 
 
-def test_quotes_of_a_key_do_not_matter(scenario):
+def test_quotes_of_an_idempotency_key_are_optional(scenario):
     ec2 = scenario.model()
     scenario.create(headers={"Idempotency-Key": '"k-1"'})
     scenario.create(headers={"Idempotency-Key": "k-1"})
@@ -201,14 +201,14 @@ def test_quotes_of_a_key_do_not_matter(scenario):
 @pytest.mark.parametrize(
     "key", ["", '""', '"a', 'a"', '"a", "b"', "a b", '"ä"', "x" * 256, '"\\n"']
 )
-def test_malformed_key_is_400(scenario, key):
+def test_malformed_idempotency_key_is_400(scenario, key):
     ec2 = scenario.model()
     response = scenario.create(status=400, headers={"Idempotency-Key": key})
     assert "Idempotency-Key" in response.lxml.findtext("message")
     assert ec2.actions == []
 
 
-def test_same_key_at_the_same_moment_makes_one_snapshot(scenario):
+def test_concurrent_creates_with_one_key_make_one_snapshot(scenario):
     ec2 = scenario.model()
     key = {"Idempotency-Key": '"k"'}
     clients = [scenario.replica() for _ in range(4)]
@@ -220,14 +220,14 @@ def test_same_key_at_the_same_moment_makes_one_snapshot(scenario):
     assert {id_of(answer) for answer in answers} == {id}
 
 
-def test_lost_answer_with_a_key_is_found(scenario):
+def test_snapshot_of_a_lost_response_is_found_by_its_idempotency_key(scenario):
     ec2 = scenario.model((LOST, MADE))
     key = {"Idempotency-Key": '"k"'}
     assert id_of(scenario.create(headers=key)) == id_of(scenario.create(headers=key))
     assert len(ec2.snapshots) == 1
 
 
-def test_create_is_not_sent_again_when_nobody_may_look(scenario):
+def test_create_is_not_resent_where_polling_is_denied(scenario):
     ec2 = scenario.model((LOST, MADE), (LOST, MADE))
     ec2.look_faults = [DENIED] * 99
     message = scenario.create(status=502).lxml.findtext("message")
@@ -235,19 +235,19 @@ def test_create_is_not_sent_again_when_nobody_may_look(scenario):
     assert ec2.actions.count("CreateSnapshot") == 1
 
 
-def test_of_two_lost_ones_the_oldest_stays(scenario):
+def test_oldest_snapshot_is_kept_after_two_lost_responses(scenario):
     ec2 = scenario.model((LOST, MADE), (LOST, MADE), lags=[3, 0])
     assert id_of(scenario.create()) == "snap-00000001"
     assert list(ec2.snapshots) == ["snap-00000001"]
 
 
-def test_lost_one_that_shows_late_is_waited_for(scenario):
+def test_snapshot_of_a_lost_response_that_appears_late_is_kept(scenario):
     ec2 = scenario.model((LOST, MADE), lags=[4, 0])
     assert id_of(scenario.create()) == "snap-00000001"
     assert list(ec2.snapshots) == ["snap-00000001"]
 
 
-def test_look_reads_every_page(scenario):
+def test_polling_reads_every_page(scenario):
     ec2 = scenario.model((LOST, MADE))
     ec2.has_empty_first_page = True
     assert id_of(scenario.create()) == "snap-00000001"
@@ -256,7 +256,7 @@ def test_look_reads_every_page(scenario):
     assert id_of(scenario.create(headers=key)) == id_of(scenario.create(headers=key))
 
 
-def test_lost_one_beside_anothers_with_the_same_key_is_deleted(scenario):
+def test_duplicate_of_a_concurrent_create_with_the_same_key_is_deleted(scenario):
     key = {"Idempotency-Key": '"k"'}
     ec2 = scenario.model((None, MADE), (LOST, MADE))
     first = id_of(scenario.create(headers=key))
@@ -267,13 +267,13 @@ def test_lost_one_beside_anothers_with_the_same_key_is_deleted(scenario):
     assert list(ec2.snapshots) == [first]
 
 
-def test_server_error_named_unauthorized_is_no_refusal(scenario):
+def test_unauthorized_with_status_500_is_an_unknown_outcome(scenario):
     ec2 = scenario.model((error_response("UnauthorizedOperation", 500), MADE))
     id = id_of(scenario.create())
     assert list(ec2.snapshots) == [id]
 
 
-def test_refusal_after_a_lost_answer_looks_once_more(scenario):
+def test_error_after_a_lost_response_polls_again(scenario):
     ec2 = scenario.model(
         (LOST, MADE), (error_response("SnapshotLimitExceeded"), NOT_MADE), lags=[3]
     )
@@ -281,7 +281,7 @@ def test_refusal_after_a_lost_answer_looks_once_more(scenario):
     assert len(ec2.snapshots) == 1
 
 
-def test_unknown_does_not_ask_to_come_back(scenario):
+def test_unknown_outcome_has_retry_after_only_with_an_idempotency_key(scenario):
     scenario.model(*[(LOST, NOT_MADE)] * 9)
     assert "Retry-After" not in scenario.create(status=502).headers
     scenario.model(*[(LOST, NOT_MADE)] * 9)
@@ -302,19 +302,19 @@ def test_unknown_does_not_ask_to_come_back(scenario):
     ],
 )
 @pytest.mark.parametrize("status", [400, 500])
-def test_refusal_that_cannot_be_read_loses_no_snapshot(scenario, body, status):
+def test_unreadable_error_loses_no_snapshot(scenario, body, status):
     ec2 = scenario.model((EC2Response(body, status), MADE))
     assert id_of(scenario.create()) in ec2.snapshots
     assert len(ec2.snapshots) == 1
 
 
-def test_key_of_a_caller_who_may_not_tag_is_told(scenario):
+def test_idempotency_key_without_tag_permission_is_403_naming_the_permission(scenario):
     scenario.model((DENIED, NOT_MADE))
     response = scenario.create(status=403, headers={"Idempotency-Key": '"k"'})
     assert "ec2:CreateTags" in response.lxml.findtext("message")
 
 
-def test_delete_whose_answer_was_lost_is_204(scenario):
+def test_delete_after_a_lost_response_is_204(scenario):
     ec2 = scenario.model()
     id = id_of(scenario.create())
     ec2.delete_faults = [(FAILED, True)]
@@ -322,12 +322,12 @@ def test_delete_whose_answer_was_lost_is_204(scenario):
     assert ec2.actions[-2:] == ["DeleteSnapshot"] * 2
 
 
-def test_delete_that_was_throttled_and_finds_nothing_is_404(scenario):
+def test_throttled_delete_of_an_unknown_snapshot_is_404(scenario):
     ec2 = scenario.model()
     ec2.delete_faults = [(THROTTLED, False)]
     scenario.client.delete(f"{SNAPSHOTS}/snap-99999999", status=404)
 
 
-def test_delete_of_what_is_not_there_is_404(scenario):
+def test_delete_of_an_unknown_snapshot_is_404(scenario):
     scenario.model()
     scenario.client.delete(f"{SNAPSHOTS}/snap-99999999", status=404)

@@ -22,26 +22,26 @@ def pages(request):
     return snapshots_page(items, str(end) if end < TOTAL else "")
 
 
-def test_three_pages_come_out_as_one_xml_document(programmed_client, programmed_ec2):
+def test_three_pages_become_one_xml_document(programmed_client, programmed_ec2):
     programmed_ec2.respond = pages
     root = read_xml(programmed_client.get(SNAPSHOTS))
     assert root.xpath("/storage_snapshots/storage_snapshot/@id") == IDS
     assert len(programmed_ec2.requests) == 3
 
 
-def test_three_pages_come_out_as_one_json_document(programmed_client, programmed_ec2):
+def test_three_pages_become_one_json_document(programmed_client, programmed_ec2):
     programmed_ec2.respond = pages
     snapshots = programmed_client.get(f"{SNAPSHOTS}?format=json").json["storage_snapshots"]
     assert [snapshot["id"] for snapshot in snapshots] == IDS
 
 
-def test_three_pages_come_out_as_one_page_for_people(programmed_client, programmed_ec2):
+def test_three_pages_become_one_html_page(programmed_client, programmed_ec2):
     programmed_ec2.respond = pages
     page = programmed_client.get(f"{SNAPSHOTS}?format=html")
     assert [row.th.text for row in page.html.tbody.find_all("tr")] == IDS
 
 
-def test_pages_without_a_snapshot_do_not_break_the_document(programmed_client, programmed_ec2):
+def test_empty_pages_do_not_break_the_document(programmed_client, programmed_ec2):
     tokens = {"": "a", "a": "b", "b": "c", "c": ""}
 
     def respond(request):
@@ -57,7 +57,9 @@ def test_pages_without_a_snapshot_do_not_break_the_document(programmed_client, p
     ]
 
 
-def test_page_is_asked_for_when_the_last_one_was_taken(programmed_application, programmed_ec2):
+def test_next_page_is_requested_once_the_previous_one_was_consumed(
+    programmed_application, programmed_ec2
+):
     programmed_ec2.respond = pages
     request = Request.blank(SNAPSHOTS, authorization=AUTHORIZATION)
     chunks = iter(request.get_response(programmed_application).app_iter)
@@ -68,7 +70,7 @@ def test_page_is_asked_for_when_the_last_one_was_taken(programmed_application, p
     assert counts == [1, 2, 3]
 
 
-def test_list_that_is_closed_asks_for_no_more(programmed_application, programmed_ec2):
+def test_closed_list_requests_no_more_pages(programmed_application, programmed_ec2):
     programmed_ec2.respond = pages
     request = Request.blank(SNAPSHOTS, authorization=AUTHORIZATION)
     chunks = request.get_response(programmed_application).app_iter
@@ -97,27 +99,25 @@ def test_empty_list(programmed_client, programmed_ec2):
 
 
 @pytest.mark.parametrize("format", ["xml", "json", "html"])
-def test_list_that_fails_in_its_middle_is_never_well_formed(
-    programmed_client, programmed_ec2, format
-):
+def test_list_that_fails_midway_is_aborted(programmed_client, programmed_ec2, format):
     programmed_ec2.respond = second_page_fails()
     with pytest.raises(ConnectionError):
         programmed_client.get(f"{SNAPSHOTS}?format={format}")
 
 
-def test_list_whose_pages_repeat_is_broken_off(programmed_client, programmed_ec2):
+def test_repeated_next_token_aborts_the_list(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page("", "again"))
     with pytest.raises(ConnectionError):
         programmed_client.get(SNAPSHOTS)
     assert len(programmed_ec2.requests) == 2
 
 
-def test_error_of_the_first_page_has_its_status(programmed_client, programmed_ec2):
+def test_error_on_the_first_page_keeps_its_status(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
     programmed_client.get(SNAPSHOTS, status=403)
 
 
-def test_without_owners_every_snapshot_is_asked_for(programmed_client, programmed_ec2):
+def test_list_without_owners_requests_every_snapshot(programmed_client, programmed_ec2):
     programmed_client.get(SNAPSHOTS)
     [request] = programmed_ec2.requests
     assert request.action == "DescribeSnapshots"
@@ -132,7 +132,7 @@ def test_without_owners_every_snapshot_is_asked_for(programmed_client, programme
         ("amazon,self", {"Owner.1": "amazon", "Owner.2": "self"}),
     ],
 )
-def test_owner_id_filters_on_every_page(programmed_client, programmed_ec2, owner, asked):
+def test_owner_id_is_sent_with_every_page(programmed_client, programmed_ec2, owner, asked):
     programmed_ec2.respond = pages
     programmed_client.get(SNAPSHOTS, {"owner_id": owner})
     for request in programmed_ec2.requests:
@@ -140,7 +140,7 @@ def test_owner_id_filters_on_every_page(programmed_client, programmed_ec2, owner
         assert owners == asked
 
 
-def test_owners_of_the_settings_hold_where_the_request_names_none(client_with, programmed_ec2):
+def test_configured_owners_are_the_default(client_with, programmed_ec2):
     client = client_with(owners=("self",), page_size=7)
     client.get(SNAPSHOTS)
     client.get(SNAPSHOTS, {"owner_id": "amazon"})
@@ -151,7 +151,7 @@ def test_owners_of_the_settings_hold_where_the_request_names_none(client_with, p
     assert programmed_ec2.requests[0].parameters["MaxResults"] == "7"
 
 
-def test_hostile_texts_come_through_unchanged(programmed_client, programmed_ec2):
+def test_hostile_texts_are_unchanged_in_lists(programmed_client, programmed_ec2):
     text = "\t\n]]>\u2028\ufdd0 <b>&amp;'\" \U0001f600"
     item = snapshot_item("snap-12345678", description=text, name=text + "\ufdd0\ufdd0")
     programmed_ec2.respond = always(snapshots_page(item + snapshot_item("snap-00000002")))
@@ -163,7 +163,7 @@ def test_hostile_texts_come_through_unchanged(programmed_client, programmed_ec2)
     assert first["description"] == text
 
 
-def test_carriage_return_comes_through_unchanged(programmed_client, programmed_ec2):
+def test_carriage_return_is_preserved(programmed_client, programmed_ec2):
     item = snapshot_item("snap-12345678", description="ANY").replace("ANY", "a&#13;b")
     programmed_ec2.respond = always(snapshots_page(item))
     [snapshot] = read_xml(programmed_client.get(SNAPSHOTS))

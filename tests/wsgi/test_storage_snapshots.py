@@ -15,7 +15,7 @@ CREATED = re.compile(
 )
 
 
-def test_list_has_each_snapshot_with_its_href_time_state_and_volume(client, snapshot_id, volume_id):
+def test_list_contains_href_time_state_and_volume_of_each_snapshot(client, snapshot_id, volume_id):
     root = read_xml(client.get(SNAPSHOTS))
     [snapshot] = root.xpath(f"/storage_snapshots/storage_snapshot[@id='{snapshot_id}']")
     assert snapshot.get("href") == f"http://localhost:3001{SNAPSHOTS}/{snapshot_id}"
@@ -26,7 +26,7 @@ def test_list_has_each_snapshot_with_its_href_time_state_and_volume(client, snap
     assert volume.get("href") == f"http://localhost:3001/api/storage_volumes/{volume_id}"
 
 
-def test_list_in_json_has_what_the_list_in_xml_has(client, snapshot_id):
+def test_lists_in_json_and_xml_have_the_same_content(client, snapshot_id):
     of_xml = read_xml(client.get(SNAPSHOTS))
     of_json = client.get(f"{SNAPSHOTS}?format=json").json["storage_snapshots"]
     assert [
@@ -54,20 +54,20 @@ def test_list_in_json_has_what_the_list_in_xml_has(client, snapshot_id):
     ]
 
 
-def test_list_filtered_by_id_has_just_that_one(client, ec2, volume_id, snapshot_id):
+def test_list_filtered_by_id_contains_only_that_snapshot(client, ec2, volume_id, snapshot_id):
     ec2.create_snapshot(VolumeId=volume_id)
     root = read_xml(client.get(f"{SNAPSHOTS}?id={snapshot_id}"))
     assert root.xpath("/storage_snapshots/storage_snapshot/@id") == [snapshot_id]
 
 
 @pytest.mark.parametrize("id", ["snap-00000000", "snap-0123456789abcdef0", "foo", "%3Cscript%3E"])
-def test_list_filtered_by_an_id_that_nothing_has_is_empty(client, id):
+def test_list_filtered_by_an_unknown_id_is_empty(client, id):
     root = read_xml(client.get(f"{SNAPSHOTS}?id={id}", status=200))
     assert root.tag == "storage_snapshots"
     assert len(root) == 0
 
 
-def test_show_is_the_same_snapshot_as_in_the_list(client, snapshot_id):
+def test_show_equals_the_entry_in_the_list(client, snapshot_id):
     shown = read_xml(client.get(f"{SNAPSHOTS}/{snapshot_id}"))
     [listed] = read_xml(client.get(f"{SNAPSHOTS}?id={snapshot_id}"))
     assert shown.tag == "storage_snapshot"
@@ -113,7 +113,7 @@ def _by_query(client, address, parameters):
 
 
 @pytest.mark.parametrize("send", [_by_urlencoded_body, _by_multipart_body, _by_query])
-def test_create_makes_a_snapshot_of_the_volume(client, ec2, volume_id, send):
+def test_create_creates_a_snapshot_of_the_volume(client, ec2, volume_id, send):
     given = {"volume_id": volume_id, "name": "weekly", "description": "Größe & <Rest>"}
     id = read_xml(send(client, f"{SNAPSHOTS}?format=xml", given)).get("id")
     [made] = ec2.describe_snapshots(SnapshotIds=[id])["Snapshots"]
@@ -123,7 +123,7 @@ def test_create_makes_a_snapshot_of_the_volume(client, ec2, volume_id, send):
 
 
 @pytest.mark.parametrize("send", [_by_urlencoded_body, _by_multipart_body, _by_query])
-def test_create_answers_with_the_snapshot_in_xml(client, volume_id, send):
+def test_create_returns_the_snapshot_in_xml(client, volume_id, send):
     given = {"volume_id": volume_id, "name": "weekly", "description": "Größe & <Rest>"}
     response = send(client, f"{SNAPSHOTS}?format=xml", given)
     snapshot = read_xml(response)
@@ -135,7 +135,7 @@ def test_create_answers_with_the_snapshot_in_xml(client, volume_id, send):
 
 
 @pytest.mark.parametrize("send", [_by_urlencoded_body, _by_multipart_body, _by_query])
-def test_create_answers_with_the_snapshot_in_json(client, volume_id, send):
+def test_create_returns_the_snapshot_in_json(client, volume_id, send):
     given = {"volume_id": volume_id, "name": "weekly", "description": "Größe & <Rest>"}
     response = send(client, f"{SNAPSHOTS}?format=json", given)
     snapshot = response.json["storage_snapshot"]
@@ -143,7 +143,7 @@ def test_create_answers_with_the_snapshot_in_json(client, volume_id, send):
     assert response.headers["Location"] == snapshot["href"]
 
 
-def test_body_of_a_create_wins_over_its_query(client, volume_id):
+def test_body_of_a_create_overrides_its_query(client, volume_id):
     response = client.post(f"{SNAPSHOTS}?volume_id=vol-00000000", {"volume_id": volume_id})
     assert read_xml(response).find("storage_volume").get("id") == volume_id
 
@@ -153,7 +153,7 @@ def test_create_of_an_unknown_volume_is_404(client):
     assert "InvalidVolume.NotFound" in root.findtext("message")
 
 
-def test_delete_removes_the_snapshot_and_says_nothing(client, snapshot_id):
+def test_delete_removes_the_snapshot_and_has_no_body(client, snapshot_id):
     response = client.delete(f"{SNAPSHOTS}/{snapshot_id}", status=204)
     assert response.body == b""
     assert "Content-Type" not in response.headers
@@ -169,7 +169,7 @@ def test_post_with_method_delete_removes_the_snapshot(client, snapshot_id):
     client.get(f"{SNAPSHOTS}/{snapshot_id}", status=404)
 
 
-def test_post_with_method_delete_from_a_page_leads_back_to_the_list(client, snapshot_id):
+def test_post_with_method_delete_in_html_redirects_to_the_list(client, snapshot_id):
     address = f"{SNAPSHOTS}/{snapshot_id}?format=html"
     response = client.post(address, {"_method": "delete"}, status=303)
     assert response.headers["Location"] == f"http://localhost:3001{SNAPSHOTS}"
@@ -181,7 +181,7 @@ def test_post_to_a_snapshot_without_a_method_is_405(client, snapshot_id):
     assert "DELETE" in response.headers["Allow"]
 
 
-def test_time_does_not_follow_the_locale(client, snapshot_id):
+def test_timestamps_do_not_depend_on_the_locale(client, snapshot_id):
     names = [name for name in ("de_DE.utf8", "fr_FR.utf8", "C.utf8") if _has_locale(name)]
     before = locale.setlocale(locale.LC_TIME)
     try:

@@ -1,0 +1,39 @@
+"""Chromium, and the site that it visits."""
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.support.chromium import CHROMIUM, HTTP_CREDENTIALS
+from tests.support.servers import THREADS, gunicorn
+
+
+@pytest.fixture(scope="module")
+def site(moto_url, tmp_path_factory):
+    with gunicorn(tmp_path_factory.mktemp("browser"), moto_url, *THREADS) as server:
+        yield f"http://localhost:{server.port}/api"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(http_credentials=HTTP_CREDENTIALS, java_script_enabled=False)
+    yield context.new_page()
+    context.close()
