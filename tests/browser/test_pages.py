@@ -1,4 +1,4 @@
-"""The pages in a real Chromium, without scripts of ours, as a person uses them."""
+"""The pages in Chromium, without scripts."""
 
 import os
 
@@ -23,7 +23,7 @@ def make_snapshot(page, site, volume_id, name):
 
 
 def test_browser_is_challenged_for_credentials(browser, site):
-    # Without anybody to ask, Chromium gives up on the challenge.
+    # Without credentials to send, Chromium fails on the challenge.
     context = browser.new_context()
     with pytest.raises(Error, match="ERR_INVALID_AUTH_CREDENTIALS"):
         context.new_page().goto(f"{site}/storage_snapshots")
@@ -103,19 +103,19 @@ def test_every_page_fits_the_viewport_and_is_accessible(
         "error": "/storage_snapshots/snap-00000000",
     }.items():
         page.goto(site + address)
-        check(page, f"{name}-{width}-{scheme}")
+        check_layout_and_accessibility(page, f"{name}-{width}-{scheme}")
     page.goto(f"{site}/storage_snapshots/{snapshot_id}")
     page.get_by_role("button", name="Delete…").click()
-    check(page, f"delete-{width}-{scheme}")
+    check_layout_and_accessibility(page, f"delete-{width}-{scheme}")
     page.goto(f"{site}/storage_snapshots/new?volume_id=vol-00000000")
     page.get_by_role("button", name="Make the snapshot").click()
-    check(page, f"form-error-{width}-{scheme}")
+    check_layout_and_accessibility(page, f"form-error-{width}-{scheme}")
     context.close()
 
 
-def check(page, picture):
+def check_layout_and_accessibility(page, screenshot):
     if "SCREENSHOTS" in os.environ:
-        page.screenshot(path=f"{os.environ['SCREENSHOTS']}/{picture}.png")
+        page.screenshot(path=f"{os.environ['SCREENSHOTS']}/{screenshot}.png")
     overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert overflow <= 0, f"{page.url} is {overflow} px too wide"
     results = Axe().run(page)

@@ -1,4 +1,4 @@
-"""The ``dcproxy`` command as a person uses it."""
+"""The ``dcproxy`` command."""
 
 import os
 import re

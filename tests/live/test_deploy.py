@@ -1,4 +1,4 @@
-"""The other files of ``deploy/``, each asked by the tool of its kind; and TLS by gunicorn."""
+"""The files of ``deploy/``, checked by the tools that read them; and TLS by gunicorn."""
 
 import json
 import re
@@ -55,13 +55,13 @@ def test_image_runs_and_its_health_check_works(instructions, tmp_path, moto_url)
     shutil.copy(PROXY_INI, tmp_path)
     port = free_port()
 
-    def here(words):
+    def localised(words):
         words = [word.replace(IN_THE_IMAGE, f"{BIN}/") for word in words]
         words = [word.replace("/etc/dcproxy", str(tmp_path)) for word in words]
         return [word.replace(":3001/", f":{port}/") for word in words]
 
-    command = here(json.loads(instructions["ENTRYPOINT"]) + json.loads(instructions["CMD"]))
-    check = here(json.loads(instructions["HEALTHCHECK"].partition(" CMD ")[2]))
+    command = localised(json.loads(instructions["ENTRYPOINT"]) + json.loads(instructions["CMD"]))
+    check = localised(json.loads(instructions["HEALTHCHECK"].partition(" CMD ")[2]))
     loopback = [word.replace("0.0.0.0", "127.0.0.1") for word in command]
     with running([*loopback, "--port", port], tmp_path / "log"):
         assert subprocess.run(check).returncode == 0

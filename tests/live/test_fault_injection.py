@@ -1,4 +1,4 @@
-"""A fault proxy between dcproxy and moto: nothing is made twice, lost, or left hanging."""
+"""A fault proxy between dcproxy and moto: no snapshot is duplicated or lost, no request hangs."""
 
 import re
 import time
@@ -25,33 +25,35 @@ def test_faults_neither_duplicate_nor_lose_a_snapshot(tmp_path, moto_url, ec2, v
             log = server.log.read_text()
         assert fired(url).count(b'"rule_id"') > REQUESTS / 10
     assert "Traceback" not in log
-    made = [id for outcome in outcomes for id in outcome["made"]]
-    gone = {id for outcome in outcomes for id in outcome["gone"]}
-    unsure = {id for outcome in outcomes for id in outcome["unsure"]}
-    assert len(made) == len(set(made))
+    created = [id for outcome in outcomes for id in outcome["created"]]
+    deleted = {id for outcome in outcomes for id in outcome["deleted"]}
+    unknown_deletes = {id for outcome in outcomes for id in outcome["unknown_deletes"]}
+    assert len(created) == len(set(created))
     found = ec2.describe_snapshots(Filters=[{"Name": "volume-id", "Values": [volume_id]}])
-    # Where even the looks failed, the answer said so and named the tag to look for.
-    untold = {tag for outcome in outcomes for tag in outcome["untold"]}
-    assert len(untold) < REQUESTS / 20
-    there = {
+    # Where polling failed too, the response said so and named the tag.
+    unknown_creates = {tag for outcome in outcomes for tag in outcome["unknown_creates"]}
+    assert len(unknown_creates) < REQUESTS / 20
+    existing = {
         snapshot["SnapshotId"]
         for snapshot in found["Snapshots"]
-        if not untold & {tag["Value"] for tag in snapshot["Tags"]}
+        if not unknown_creates & {tag["Value"] for tag in snapshot["Tags"]}
     }
-    assert there - unsure == set(made) - gone - unsure
-    assert time.monotonic() - started < 300, "somebody hung"
+    assert existing - unknown_deletes == set(created) - deleted - unknown_deletes
+    assert time.monotonic() - started < 300, "a request hung"
 
 
 def work(server, number, volume_id):
     """Make a snapshot, read it, and delete every second one; say what became of it."""
-    outcome = {"made": [], "gone": [], "unsure": [], "untold": []}
+    outcome = {"created": [], "deleted": [], "unknown_deletes": [], "unknown_creates": []}
     status, body = ask(server, "POST", f"{SNAPSHOTS}?volume_id={volume_id}&name=n{number}")
     assert status in {201, 502}, (status, body)
     if status == 502:
-        outcome["untold"] = re.findall(r"look for the tag dcproxy:create=(\w+)", body.decode())
+        outcome["unknown_creates"] = re.findall(
+            r"look for the tag dcproxy:create=(\w+)", body.decode()
+        )
         return outcome
     id = etree.fromstring(body).get("id")
-    outcome["made"].append(id)
+    outcome["created"].append(id)
     status, body = ask(server, "GET", f"{SNAPSHOTS}/{id}")
     assert status in {200, 502}, (status, body)
     if status == 200:
@@ -59,7 +61,7 @@ def work(server, number, volume_id):
     if number % 2:
         status, body = ask(server, "DELETE", f"{SNAPSHOTS}/{id}")
         assert status in {204, 502}, (status, body)
-        outcome["gone" if status == 204 else "unsure"].append(id)
+        outcome["deleted" if status == 204 else "unknown_deletes"].append(id)
     return outcome
 
 

@@ -1,10 +1,11 @@
-"""The filter in front of an old server: real gunicorn, and a small real server behind it."""
+"""The filter in front of an old server."""
 
 import socket
 
 import pytest
 from lxml import etree
 
+from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_responses import created_response, snapshot_item, snapshots_page
 from tests.support.endpoints import refusing_endpoint
@@ -56,15 +57,15 @@ def test_snapshot_requests_go_to_ec2(front, old, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
     headers = {"Authorization": AUTHORIZATION}
     for address in (
-        "/api/storage_snapshots",
-        "/api/storage_snapshots/snap-12345678",
+        SNAPSHOTS,
+        SNAPSHOT,
         "/api;driver=ec2/storage_snapshots",
         "/api;driver=ec2;provider=eu-west-1/storage_snapshots",
     ):
         response, body = front.get(address, headers)
         assert response.status == 200
         assert etree.fromstring(body).xpath("//@id")[0] == "snap-12345678"
-    response, _ = front.get("/api/storage_snapshots/new", {"Accept": "text/html"})
+    response, _ = front.get(f"{SNAPSHOTS}/new", {"Accept": "text/html"})
     assert response.status == 200
     assert old.requests == []
 
@@ -72,7 +73,7 @@ def test_snapshot_requests_go_to_ec2(front, old, programmed_ec2):
 def test_snapshots_are_created_in_ec2(front, old, programmed_ec2):
     programmed_ec2.respond = always(created_response(snapshot_item("snap-12345678")))
     response, _ = front.get(
-        "/api/storage_snapshots?volume_id=vol-12345678",
+        f"{SNAPSHOTS}?volume_id=vol-12345678",
         {"Authorization": AUTHORIZATION},
         method="POST",
     )
@@ -81,7 +82,7 @@ def test_snapshots_are_created_in_ec2(front, old, programmed_ec2):
 
 
 def test_unsupported_method_on_snapshots_is_405_from_the_filter(front, old):
-    response, _ = front.get("/api/storage_snapshots", method="PUT")
+    response, _ = front.get(SNAPSHOTS, method="PUT")
     assert response.status == 405
     assert old.requests == []
 
@@ -97,10 +98,10 @@ def test_unsupported_method_on_snapshots_is_405_from_the_filter(front, old):
         ("GET", "/api/instances/i-1?x=1&y=%20z", {}),
         ("DELETE", "/api/instances/i-1", {}),
         ("PUT", "/api/buckets/a/b%2Fc%20d", {}),
-        ("GET", "/api/storage_snapshots/", {}),
-        ("GET", "/api/storage_snapshots/a/b", {}),
+        ("GET", f"{SNAPSHOTS}/", {}),
+        ("GET", f"{SNAPSHOTS}/a/b", {}),
         ("GET", "/api;driver=mock/storage_snapshots", {}),
-        ("GET", "/api/storage_snapshots", {"X-Deltacloud-Driver": "openstack"}),
+        ("GET", SNAPSHOTS, {"X-Deltacloud-Driver": "openstack"}),
         ("GET", "/api;driver=mock/storage_snapshots", {"X-Deltacloud-Driver": "ec2"}),
         ("GET", "/a//b/../c?d=/../e", {}),
         ("GET", "//evil/api/storage_snapshots", {}),

@@ -1,4 +1,4 @@
-"""The real gunicorn with proxy.ini, spoken to over sockets: the API page's own exchanges."""
+"""gunicorn with proxy.ini, over raw sockets: the exchanges of the API page."""
 
 import re
 import socket
@@ -9,6 +9,7 @@ import pytest
 from lxml import etree
 
 from tests.support import instant_ec2
+from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_responses import (
     EC2Response,
@@ -59,10 +60,12 @@ def seed_snapshot(id, volume_id, created_at):
 
 
 def test_list_of_the_api_page(server, programmed_ec2):
-    programmed_ec2.respond = lambda request: snapshots_page(
-        snapshot_item("snap-45b8d024", "vol-0bc0de60", "2011-07-28T21:54:19.000Z")
-        + snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z")
-        + snapshot_item("snap-d010f6b9", "vol-351efb5c", "2008-10-20T18:23:59.000Z")
+    programmed_ec2.respond = always(
+        snapshots_page(
+            snapshot_item("snap-45b8d024", "vol-0bc0de60", "2011-07-28T21:54:19.000Z")
+            + snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z")
+            + snapshot_item("snap-d010f6b9", "vol-351efb5c", "2008-10-20T18:23:59.000Z")
+        )
     )
     status, headers, body = seed_exchange(server, "GET /api/storage_snapshots?format=xml HTTP/1.1")
     assert status == "HTTP/1.1 200 OK"
@@ -78,8 +81,8 @@ def test_list_of_the_api_page(server, programmed_ec2):
 
 
 def test_show_of_the_api_page(server, programmed_ec2):
-    programmed_ec2.respond = lambda request: snapshots_page(
-        snapshot_item("snap-45b8d024", "vol-0bc0de60", "2011-07-28T21:54:19.000Z")
+    programmed_ec2.respond = always(
+        snapshots_page(snapshot_item("snap-45b8d024", "vol-0bc0de60", "2011-07-28T21:54:19.000Z"))
     )
     status, headers, body = seed_exchange(
         server, "GET /api/storage_snapshots/snap-45b8d024?format=xml HTTP/1.1"
@@ -94,8 +97,8 @@ def test_show_of_the_api_page(server, programmed_ec2):
 
 
 def test_create_of_the_api_page(server, programmed_ec2):
-    programmed_ec2.respond = lambda request: created_response(
-        snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z")
+    programmed_ec2.respond = always(
+        created_response(snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z"))
     )
     status, headers, body = seed_exchange(
         server,
@@ -148,7 +151,7 @@ def test_chunked_body_over_the_limit_is_413(server, programmed_ec2):
     assert programmed_ec2.requests == []
 
 
-@pytest.mark.parametrize("address", ["/api", "/api/nothing", "/api/storage_snapshots?format=x"])
+@pytest.mark.parametrize("address", ["/api", "/api/nothing", f"{SNAPSHOTS}?format=x"])
 def test_server_header_is_the_one_of_deltacloud(server, address):
     _, headers, _ = seed_exchange(server, f"GET {address} HTTP/1.1")
     assert headers["Server"] == "Apache-Deltacloud/1.1.3"
@@ -171,7 +174,7 @@ def test_list_of_several_pages_is_chunked_and_complete(server, programmed_ec2):
         snapshots_page(snapshot_item("snap-11111111"), "more"),
         snapshots_page(snapshot_item("snap-22222222")),
     )
-    response, body = server.get("/api/storage_snapshots", {"Authorization": AUTHORIZATION})
+    response, body = server.get(SNAPSHOTS, {"Authorization": AUTHORIZATION})
     assert response.headers["Transfer-Encoding"] == "chunked"
     assert etree.fromstring(body).xpath("*/@id") == ["snap-11111111", "snap-22222222"]
 
@@ -188,9 +191,7 @@ def test_list_that_fails_midway_has_no_last_chunk(server, programmed_ec2):
 
 def test_connections_to_ec2_are_kept_alive(tmp_path):
     def ask(_):
-        response, _ = server.get(
-            "/api/storage_snapshots/snap-12345678", {"Authorization": AUTHORIZATION}
-        )
+        response, _ = server.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
         assert response.status == 200
 
     with instant_ec2.running() as url, gunicorn(tmp_path, url, *THREADS) as server:

@@ -1,4 +1,4 @@
-"""What the host has of its own: never used to sign, to find EC2, or to know it."""
+"""Credentials and configuration of the host are never used."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The log as an operator reads it: a line a request on stderr, JSON or text, or their own."""
+"""The log: one line per request on stderr, as JSON or text, or by the operator's own loggers."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from http.client import HTTPException
 
 import pytest
 
-from tests.support.addresses import SNAPSHOTS
+from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.callers import AUTHORIZATION, CALLER
 from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
 from tests.support.responders import always, second_page_fails
@@ -44,11 +44,11 @@ format = OWN %(message)s %(operation)s
 
 @pytest.fixture
 def line_of(server, programmed_ec2):
-    """Send a request with an id of its own, and give the one line that tells of it."""
+    """Send a request with this id, and give its one log line."""
 
     def ask(id, address, headers=None, method="GET"):
         sent = {"Authorization": AUTHORIZATION, "X-Request-Id": id}
-        with suppress(OSError, HTTPException):  # a list that breaks off
+        with suppress(OSError, HTTPException):  # an aborted list
             server.get(address, sent | (headers or {}), method=method)
         [line] = wait_until(lambda: lines_with(id, server.log), "the line of the request")
         return line
@@ -72,7 +72,7 @@ def test_log_line_of_a_request(line_of, programmed_ec2):
         "message": "GET /api/storage_snapshots/snap-12345678 200",
         "request_id": "whole",
         "method": "GET",
-        "path": "/api/storage_snapshots/snap-12345678",
+        "path": SNAPSHOT,
         "status": 200,
         "operation": "storage_snapshots.show",
         "provider": "eu-west-1",

@@ -1,4 +1,4 @@
-"""What the request side may bring: a 4xx, and the next request is served."""
+"""Malformed requests over raw sockets: a 4xx, and the next request is served."""
 
 import socket
 

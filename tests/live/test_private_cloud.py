@@ -1,4 +1,4 @@
-"""EC2 over TLS with a certificate authority of one's own, and through a proxy on the way out."""
+"""EC2 over TLS with a private certificate authority, and through an HTTPS proxy."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The command while it runs: figures of all workers, reloads, and files that are no good."""
+"""The running command: metrics of all workers, reloads, and invalid files."""
 
 import os
 import re
@@ -19,6 +19,7 @@ from tests.support.servers import (
     wait_until,
 )
 
+METRICS_FOLDERS = "dcproxy-figures-*"
 REQUESTS = ("dcproxy_requests_total", ("entry_point.show", "200"))
 
 
@@ -29,22 +30,25 @@ def ini(tmp_path):
     return file
 
 
+def command_with(ini):
+    return [BIN / "dcproxy", "--config", ini, "--port", "0"]
+
+
 @pytest.fixture
 def server(ini, tmp_path):
     env = os.environ | {"TMPDIR": str(tmp_path)}
-    command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
-    with running(command, tmp_path / "log", env=env) as server:
-        wait_until(lambda: workers_at_work(tmp_path, server.process.pid) == 2, "both workers")
+    with running(command_with(ini), tmp_path / "log", env=env) as server:
+        wait_until(lambda: initialised_workers(tmp_path, server.process.pid) == 2, "both workers")
         yield server
 
 
-def workers_at_work(folder, master):
-    """How many have written figures; one that is only just forked does not hear signals yet."""
-    files = [file.name for file in folder.glob("dcproxy-figures-*/*")]
+def initialised_workers(folder, master):
+    """Count the workers that have written metrics: one just forked does not handle signals yet."""
+    files = [file.name for file in folder.glob(f"{METRICS_FOLDERS}/*")]
     return sum(f"gauge_max_{pid}.db" in files for pid in children(master))
 
 
-def figure(server, name, labels):
+def metric(server, name, labels):
     _, body = server.get("/metrics")
     samples = [
         sample.value
@@ -66,7 +70,7 @@ def reload(server):
 def test_metrics_are_sums_over_all_workers(server):
     for _ in range(40):
         server.get("/api")
-    assert {figure(server, *REQUESTS) for _ in range(20)} == {40}
+    assert {metric(server, *REQUESTS) for _ in range(20)} == {40}
 
 
 def test_metrics_survive_their_workers(server):
@@ -75,25 +79,23 @@ def test_metrics_survive_their_workers(server):
     reload(server)
     wait_until(lambda: not set(old) & set(children(server.process.pid)), "the old workers to end")
     server.get("/api")
-    assert figure(server, *REQUESTS) == 2
+    assert metric(server, *REQUESTS) == 2
 
 
 def test_stop_during_startup_reaches_all_workers(ini, tmp_path):
-    command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
     replace(ini, "workers = 2", "workers = 8")
     for number in range(3):
         log = tmp_path / f"log-{number}"
-        with running(command, log):
+        with running(command_with(ini), log):
             pass
         assert "Perhaps out of memory" not in log.read_text()  # gunicorn's word for a SIGKILL
 
 
 def test_metrics_files_are_removed_on_stop(ini, tmp_path):
     env = os.environ | {"TMPDIR": str(tmp_path)}
-    command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
-    with running(command, tmp_path / "log", env=env):
-        assert list(tmp_path.glob("dcproxy-figures-*/*.db"))
-    assert not list(tmp_path.glob("dcproxy-figures-*"))
+    with running(command_with(ini), tmp_path / "log", env=env):
+        assert list(tmp_path.glob(f"{METRICS_FOLDERS}/*.db"))
+    assert not list(tmp_path.glob(METRICS_FOLDERS))
 
 
 def test_new_master_has_its_own_metrics(server, tmp_path):
@@ -101,12 +103,12 @@ def test_new_master_has_its_own_metrics(server, tmp_path):
     server.process.send_signal(signal.SIGUSR2)
     new = wait_until(lambda: new_master(old), "the new master")
     try:
-        wait_until(lambda: workers_at_work(tmp_path, new) == 2, "its workers")
+        wait_until(lambda: initialised_workers(tmp_path, new) == 2, "its workers")
         server.process.terminate()
         server.process.wait(40)
         server.get("/api")
-        assert figure(server, *REQUESTS) == 1
-        assert len(list(tmp_path.glob("dcproxy-figures-*"))) == 1
+        assert metric(server, *REQUESTS) == 1
+        assert len(list(tmp_path.glob(METRICS_FOLDERS))) == 1
     finally:
         os.kill(new, signal.SIGTERM)
         wait_until(lambda: not Path(f"/proc/{new}").exists(), "the new master to end")
@@ -117,13 +119,13 @@ def new_master(old):
 
 
 def test_metrics_under_gunicorn_are_sums_with_a_multiprocess_folder(tmp_path, moto_url):
-    folder = tmp_path / "figures"
+    folder = tmp_path / "metrics"
     folder.mkdir()
     env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
     with gunicorn(tmp_path, moto_url, *THREADS, "--workers=2", env=env) as server:
         for _ in range(20):
             server.get("/api")
-        assert {figure(server, *REQUESTS) for _ in range(10)} == {20}
+        assert {metric(server, *REQUESTS) for _ in range(10)} == {20}
 
 
 def test_reload_applies_the_changed_file(server, ini, tmp_path):
@@ -131,7 +133,7 @@ def test_reload_applies_the_changed_file(server, ini, tmp_path):
     replace(ini, "workers = 2", "workers = 3")
     reload(server)
     wait_until(lambda: server.get("/up")[0].status == 200, "the new address")
-    wait_until(lambda: workers_at_work(tmp_path, server.process.pid) == 3, "the third worker")
+    wait_until(lambda: initialised_workers(tmp_path, server.process.pid) == 3, "the third worker")
 
 
 def test_reloads_do_not_leak_memory(server, tmp_path):
@@ -142,7 +144,7 @@ def test_reloads_do_not_leak_memory(server, tmp_path):
         wait_until(
             lambda old=old: (
                 not old & set(children(server.process.pid))
-                and workers_at_work(tmp_path, server.process.pid) == 2
+                and initialised_workers(tmp_path, server.process.pid) == 2
             ),
             "the new workers",
         )

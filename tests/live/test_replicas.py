@@ -1,4 +1,4 @@
-"""Two replicas behind the balancers of ``deploy/``: one public name, and no lost request."""
+"""Two replicas behind the balancers of ``deploy/``: public URLs, and no lost request."""
 
 import os
 import signal
@@ -47,15 +47,15 @@ def balanced_by(balancer, folder):
 
 
 @pytest.fixture(scope="module", params=[balancers.haproxy, balancers.nginx])
-def balanced_all_along(request, tmp_path_factory):
+def balanced_servers(request, tmp_path_factory):
     with balanced_by(request.param, tmp_path_factory.mktemp("balanced")) as all:
         yield all
 
 
 @pytest.fixture
-def balanced(balanced_all_along):
+def balanced(balanced_servers):
     """Give a balancer, its two replicas, and the programmed EC2 of each replica."""
-    front, both, servers = balanced_all_along
+    front, both, servers = balanced_servers
     ec2s = [server.program() for server in servers]
     for ec2 in ec2s:
         ec2.respond = always(A_SNAPSHOT)

@@ -1,4 +1,4 @@
-"""Secrets never appear: not in logs at DEBUG, not in an answer, not in a process's title."""
+"""Secrets appear neither in logs at DEBUG, nor in responses, nor in process titles."""
 
 import re
 import socket
@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION, CALLER
 from tests.support.ec2_responses import (
     EC2Response,
@@ -40,7 +41,7 @@ def test_log_contains_no_secret_of_a_malformed_request(ec2_server, programmed_ec
     programmed_ec2.respond = always(error_response("InternalError", 500))
     secret = AUTHORIZATION.split()[1]
     with gunicorn(tmp_path, ec2_server.url, *THREADS) as server:
-        address = f"/api/storage_snapshots?secret={CALLER[1]}"
+        address = f"{SNAPSHOTS}?secret={CALLER[1]}"
         server.get(address, {"Authorization": AUTHORIZATION})
         for unreadable in (
             f"GET /api HTTP/1.1\r\nHost: localhost\r\nAuthorization {AUTHORIZATION}\r\n\r\n",
@@ -77,9 +78,9 @@ def test_no_secret_in_responses_debug_logs_or_process_titles(
         for method, address in (
             ("GET", "/metrics"),
             ("GET", "/api?force_auth=1"),
-            ("GET", "/api/storage_snapshots"),
-            ("GET", "/api/storage_snapshots/snap-12345678?format=json"),
-            ("DELETE", "/api/storage_snapshots/snap-12345678?format=html"),
+            ("GET", SNAPSHOTS),
+            ("GET", f"{SNAPSHOTS}/snap-12345678?format=json"),
+            ("DELETE", f"{SNAPSHOTS}/snap-12345678?format=html"),
             ("GET", "/metrics"),
         ):
             response, body = server.get(address, {"Authorization": AUTHORIZATION}, method=method)

@@ -1,4 +1,4 @@
-"""No fault of EC2 or the network holds a request longer than the bound in the README."""
+"""No fault of EC2 or the network delays a response longer than the bound in the README."""
 
 import time
 

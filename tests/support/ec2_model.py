@@ -1,4 +1,4 @@
-"""An EC2 with a memory: it makes, lists and deletes snapshots, and fails as a test wants it to."""
+"""An EC2 that keeps snapshots: it creates, lists and deletes them, and fails as told."""
 
 import re
 from itertools import count
@@ -13,23 +13,26 @@ from tests.support.ec2_responses import (
     snapshots_page,
 )
 
-LOST = EC2Response(b"", 200, (("Content-Length", "0"),))  # done, and the answer says nothing
+# The request was executed, and its result was lost.
+LOST = EC2Response(b"", 200, (("Content-Length", "0"),))
 
 
 class EC2Model:
-    """``faults`` are answered instead of the truth, one a CreateSnapshot.
+    """Responds to requests as EC2 does, except where it has a fault for them.
 
-    A fault is an answer, and whether the snapshot is made all the same. ``lags`` are how many looks
-    miss each new snapshot, ``lag`` how many miss the rest. ``look_faults`` are answered to looks,
-    ``blind_looks`` see nothing.
+    ``create_faults`` and ``delete_faults`` are used one per request. Each is a pair: the response
+    (None: the usual one), and whether the request is executed all the same. Lists are eventually
+    consistent: the n-th new snapshot is missing from the next ``lags[n]`` lists, the ones after
+    the last of ``lags`` from the next ``lag`` lists. ``list_faults`` are responses to the next
+    lists, ``empty_lists`` is how many of the next lists are empty.
     """
 
-    def __init__(self, faults=(), lag=0, lags=()):
-        self.faults = list(faults)
+    def __init__(self, create_faults=(), lag=0, lags=()):
+        self.create_faults = list(create_faults)
         self.lag = lag
         self.lags = list(lags)
-        self.look_faults = []
-        self.blind_looks = 0
+        self.list_faults = []
+        self.empty_lists = 0
         self.has_empty_first_page = False
         self.snapshots = {}
         self.actions = []
@@ -43,13 +46,13 @@ class EC2Model:
             return getattr(self, request.action)(request.parameters)
 
     def CreateSnapshot(self, parameters):  # noqa: N802
-        fault, is_made = self.faults.pop(0) if self.faults else (None, True)
+        fault, is_executed = self.create_faults.pop(0) if self.create_faults else (None, True)
         item = ""
-        if is_made:
-            item = self.make(parameters)
+        if is_executed:
+            item = self._create(parameters)
         return fault or created_response(item)
 
-    def make(self, parameters):
+    def _create(self, parameters):
         number = next(self.numbers)
         id = f"snap-{number:08x}"
         tags = {
@@ -78,10 +81,10 @@ class EC2Model:
     def DescribeSnapshots(self, parameters):  # noqa: N802
         if "SnapshotId.1" in parameters:
             found = [s for id, s in self.snapshots.items() if id == parameters["SnapshotId.1"]]
-        elif self.look_faults:
-            return self.look_faults.pop(0)
-        elif self.blind_looks:
-            self.blind_looks -= 1
+        elif self.list_faults:
+            return self.list_faults.pop(0)
+        elif self.empty_lists:
+            self.empty_lists -= 1
             found = []
         elif self.has_empty_first_page and "NextToken" not in parameters:
             return snapshots_page("", "more")
@@ -97,10 +100,10 @@ class EC2Model:
         return snapshots_page("".join(snapshot["item"] for snapshot in reversed(found)))
 
     def DeleteSnapshot(self, parameters):  # noqa: N802
-        fault, is_done = self.delete_faults.pop(0) if self.delete_faults else (None, True)
-        is_there = parameters["SnapshotId"] in self.snapshots
-        if is_done:
+        fault, is_executed = self.delete_faults.pop(0) if self.delete_faults else (None, True)
+        exists = parameters["SnapshotId"] in self.snapshots
+        if is_executed:
             self.snapshots.pop(parameters["SnapshotId"], None)
         return fault or (
-            deleted_response() if is_there else error_response("InvalidSnapshot.NotFound")
+            deleted_response() if exists else error_response("InvalidSnapshot.NotFound")
         )

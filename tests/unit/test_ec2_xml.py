@@ -1,4 +1,4 @@
-"""Native EC2 XML to records, with the bytes that EC2 sends."""
+"""Native EC2 XML to records, from the bytes that EC2 sends."""
 
 import pytest
 from hypothesis import given

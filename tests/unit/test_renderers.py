@@ -1,4 +1,4 @@
-"""Records to documents, format by format."""
+"""Records to documents, in each format."""
 
 import json as json_module
 
@@ -12,9 +12,8 @@ from dcproxy import deltacloud
 from dcproxy.documents import html, json, xml
 from dcproxy.documents.report import ErrorReport
 from dcproxy.native import Snapshot
-from dcproxy.routes import match
+from tests.support.package import URLS
 
-_, URLS = match("GET", "/api", "http://localhost:3001", ())
 SNAPSHOT = Snapshot(
     id="snap-45b8d024",
     volume_id="vol-0bc0de60",

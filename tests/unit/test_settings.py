@@ -1,4 +1,4 @@
-"""Options: what is allowed, and what a wrong one is told."""
+"""Options: defaults, constraints, and the messages of errors."""
 
 import pytest
 

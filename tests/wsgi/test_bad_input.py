@@ -1,4 +1,4 @@
-"""Whatever a client sends: a clear 4xx, and the next request is served."""
+"""Invalid input is a 4xx, and the next request is served."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Volumes, realms and drivers: read-only, in XML and JSON."""
+"""Volumes, realms and drivers in XML and JSON: read-only collections."""
 
 import pytest
 

@@ -1,10 +1,11 @@
-"""Many callers at once: each signed with its own key, nobody gets another's answer."""
+"""Concurrent callers: each request is signed with the key of its own caller."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 from webob import Request
 from webtest import TestApp
 
+from tests.support.addresses import SNAPSHOTS
 from tests.support.application import shared_application
 from tests.support.callers import basic_authorization
 from tests.support.ec2_responses import error_response, snapshot_item, snapshots_page
@@ -30,9 +31,9 @@ def test_concurrent_requests_are_signed_by_their_own_caller(programmed_ec2):
         client.authorization = ("Basic", (f"KEY{number}", "secret"))
         names = set()
         for _ in range(ROUNDS):
-            error = client.get("/api/storage_snapshots/snap-00000000?format=json", status=404)
+            error = client.get(f"{SNAPSHOTS}/snap-00000000?format=json", status=404)
             names.add(error.json["message"].removeprefix("InvalidSnapshot.NotFound: "))
-            snapshots = client.get("/api/storage_snapshots?format=json").json["storage_snapshots"]
+            snapshots = client.get(f"{SNAPSHOTS}?format=json").json["storage_snapshots"]
             names |= {snapshot["name"] for snapshot in snapshots}
         return names
 
@@ -46,7 +47,7 @@ def test_interleaved_lists_are_signed_by_their_own_caller(programmed_ec2):
     app = shared_application(ec2_endpoint_url=programmed_ec2.url)
 
     def start(key):
-        request = Request.blank("/api/storage_snapshots?format=json")
+        request = Request.blank(f"{SNAPSHOTS}?format=json")
         request.headers["Authorization"] = basic_authorization(f"{key}:secret")
         return iter(request.get_response(app).app_iter)
 

@@ -1,4 +1,4 @@
-"""Whatever address dcproxy gives out answers: from /api, by every href, in every format."""
+"""Every href leads to a document: a crawl from /api, in each format."""
 
 import pytest
 from lxml import etree

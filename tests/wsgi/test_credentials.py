@@ -1,4 +1,4 @@
-"""HTTP Basic to AWS credentials: what is refused, and what reaches EC2."""
+"""HTTP Basic credentials: which are rejected, and what reaches EC2."""
 
 import base64
 

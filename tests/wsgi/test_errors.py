@@ -1,8 +1,8 @@
-"""What EC2 says, and what the client hears."""
+"""Errors of EC2, and the responses to the client."""
 
 import pytest
 
-from tests.support.addresses import SNAPSHOT
+from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.application import client_of, new_application
 from tests.support.callers import CALLER
 from tests.support.documents import read_xml
@@ -13,8 +13,10 @@ from tests.support.responders import always, in_turn
 
 
 def test_error_in_xml_contains_the_ec2_code_and_message(programmed_client, programmed_ec2):
-    programmed_ec2.respond = lambda request: error_response(
-        "InvalidSnapshot.NotFound", message="No snapshot <'snap-12345678'> ]]> here."
+    programmed_ec2.respond = always(
+        error_response(
+            "InvalidSnapshot.NotFound", message="No snapshot <'snap-12345678'> ]]> here."
+        )
     )
     root = read_xml(programmed_client.get(f"{SNAPSHOT}?format=xml", status=404))
     assert (root.tag, root.get("status")) == ("error", "404")
@@ -147,7 +149,7 @@ def test_failed_creates_do_not_use_up_the_retries_of_reads(programmed_client, pr
     programmed_ec2.respond = respond
     for _ in range(40):
         given = {"volume_id": "vol-12345678"}
-        programmed_client.post("/api/storage_snapshots", given, status=502)
+        programmed_client.post(SNAPSHOTS, given, status=502)
     programmed_ec2.respond = in_turn(
         error_response("InternalError", 500), snapshots_page(snapshot_item("snap-12345678"))
     )

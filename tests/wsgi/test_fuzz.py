@@ -1,4 +1,4 @@
-"""Arbitrary requests, and arbitrary answers of EC2: always an answer that the contract allows."""
+"""Arbitrary requests and arbitrary responses of EC2 give only documented responses."""
 
 import json as json_module
 
@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule
 from lxml import etree
 from webob import Request
 
+from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.application import shared_application
 from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_model import EC2Model
@@ -122,12 +123,12 @@ PAGE = snapshots_page(
 ).body
 ADDRESSES = st.sampled_from(
     [
-        "/api/storage_snapshots",
-        "/api/storage_snapshots/snap-12345678",
+        SNAPSHOTS,
+        SNAPSHOT,
         "/api/storage_volumes",
         "/api/realms",
-        "/api/storage_snapshots?format=json",
-        "/api/storage_snapshots?format=html",
+        f"{SNAPSHOTS}?format=json",
+        f"{SNAPSHOTS}?format=html",
     ]
 )
 

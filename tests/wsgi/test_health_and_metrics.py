@@ -1,4 +1,4 @@
-"""What those who watch see: health, and figures that count what happened."""
+"""The health and metrics endpoints."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -8,7 +8,7 @@ from tests.support.ec2_responses import error_response, snapshots_page
 from tests.support.responders import always, in_turn, second_page_fails
 
 
-def figures(client):
+def metrics_of(client):
     response = client.get("/metrics")
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     return {
@@ -19,14 +19,14 @@ def figures(client):
 
 
 @pytest.fixture
-def grown(programmed_client):
-    """How much each figure has grown since the test began."""
-    before = figures(programmed_client)
+def increase_of(programmed_client):
+    """Give the increase of a metric since the test began."""
+    before = metrics_of(programmed_client)
 
-    def since(*key):
-        return figures(programmed_client).get(key, 0) - before.get(key, 0)
+    def increase(*key):
+        return metrics_of(programmed_client).get(key, 0) - before.get(key, 0)
 
-    return since
+    return increase
 
 
 def test_health_needs_no_credentials_and_does_not_call_ec2(programmed_client, programmed_ec2):
@@ -35,35 +35,35 @@ def test_health_needs_no_credentials_and_does_not_call_ec2(programmed_client, pr
     assert programmed_ec2.requests == []
 
 
-def test_requests_are_counted_by_operation_and_status(programmed_client, grown):
+def test_requests_are_counted_by_operation_and_status(programmed_client, increase_of):
     programmed_client.get(SNAPSHOTS)
     programmed_client.get(f"{SNAPSHOTS}/x", status=404)
     programmed_client.get("/nowhere", status=404)
-    assert grown("dcproxy_requests_total", "200", "storage_snapshots.index") == 1
-    assert grown("dcproxy_requests_total", "404", "storage_snapshots.show") == 1
-    assert grown("dcproxy_requests_total", "404", "none") == 1
-    assert grown("dcproxy_request_duration_seconds_count", "storage_snapshots.index") == 1
+    assert increase_of("dcproxy_requests_total", "200", "storage_snapshots.index") == 1
+    assert increase_of("dcproxy_requests_total", "404", "storage_snapshots.show") == 1
+    assert increase_of("dcproxy_requests_total", "404", "none") == 1
+    assert increase_of("dcproxy_request_duration_seconds_count", "storage_snapshots.index") == 1
 
 
-def test_ec2_calls_and_retries_are_counted(programmed_client, programmed_ec2, grown):
+def test_ec2_calls_and_retries_are_counted(programmed_client, programmed_ec2, increase_of):
     programmed_ec2.respond = in_turn(error_response("InternalError", 500), snapshots_page(""))
     programmed_client.get(SNAPSHOTS)
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
     programmed_client.get(SNAPSHOTS, status=403)
-    assert grown("dcproxy_ec2_requests_total", "describe_snapshots", "ok") == 1
-    assert grown("dcproxy_ec2_requests_total", "describe_snapshots", "refused") == 1
-    assert grown("dcproxy_ec2_retries_total") == 1
+    assert increase_of("dcproxy_ec2_requests_total", "describe_snapshots", "ok") == 1
+    assert increase_of("dcproxy_ec2_requests_total", "describe_snapshots", "refused") == 1
+    assert increase_of("dcproxy_ec2_retries_total") == 1
 
 
-def test_aborted_lists_are_counted(programmed_client, programmed_ec2, grown):
+def test_aborted_lists_are_counted(programmed_client, programmed_ec2, increase_of):
     programmed_ec2.respond = second_page_fails()
     with pytest.raises(ConnectionError):
         programmed_client.get(SNAPSHOTS)
-    assert grown("dcproxy_lists_broken_total") == 1
+    assert increase_of("dcproxy_lists_broken_total") == 1
 
 
 def test_metrics_report_the_version(programmed_client):
-    assert any(key[0] == "dcproxy_build_info" for key in figures(programmed_client))
+    assert any(key[0] == "dcproxy_build_info" for key in metrics_of(programmed_client))
 
 
 def test_health_and_metrics_paths_are_configurable(client_with):
@@ -73,7 +73,7 @@ def test_health_and_metrics_paths_are_configurable(client_with):
     client.get("/metrics", status=404)
 
 
-def test_response_304_is_counted_with_its_status_and_operation(programmed_client, grown):
+def test_response_304_is_counted_with_its_status_and_operation(programmed_client, increase_of):
     tag = programmed_client.get("/api").headers["ETag"]
     programmed_client.get("/api", headers={"If-None-Match": tag}, status=304)
-    assert grown("dcproxy_requests_total", "304", "entry_point.show") == 1
+    assert increase_of("dcproxy_requests_total", "304", "entry_point.show") == 1

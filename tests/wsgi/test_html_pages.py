@@ -1,4 +1,4 @@
-"""Pages for people: forms that lose nothing, and that no foreign page can use."""
+"""HTML pages: forms keep their input, and cross-origin changes are rejected."""
 
 import pytest
 

@@ -1,6 +1,8 @@
-"""HTTP itself: HEAD, OPTIONS, conditional requests, and the headers of every answer."""
+"""HEAD, OPTIONS, conditional requests, and the headers of every response."""
 
 import pytest
+
+from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 
 ADDRESSES = [
     "/api",
@@ -9,7 +11,7 @@ ADDRESSES = [
     "/api/realms",
     "/api/realms/us-east-1a",
     "/api/storage_volumes",
-    "/api/storage_snapshots",
+    SNAPSHOTS,
 ]
 
 
@@ -24,7 +26,7 @@ def test_head_is_get_without_the_body(client, address, format):
 
 
 def test_head_of_an_error_has_its_status(client):
-    assert client.head("/api/storage_snapshots/snap-00000000", status=404).body == b""
+    assert client.head(f"{SNAPSHOTS}/snap-00000000", status=404).body == b""
 
 
 @pytest.mark.parametrize(
@@ -32,9 +34,9 @@ def test_head_of_an_error_has_its_status(client):
     [
         ("/api", "GET, HEAD, OPTIONS"),
         ("/api/drivers/ec2", "GET, HEAD, OPTIONS"),
-        ("/api/storage_snapshots", "GET, HEAD, OPTIONS, POST"),
-        ("/api/storage_snapshots/new", "GET, HEAD, OPTIONS"),
-        ("/api/storage_snapshots/snap-12345678", "DELETE, GET, HEAD, OPTIONS, POST"),
+        (SNAPSHOTS, "GET, HEAD, OPTIONS, POST"),
+        (f"{SNAPSHOTS}/new", "GET, HEAD, OPTIONS"),
+        (SNAPSHOT, "DELETE, GET, HEAD, OPTIONS, POST"),
     ],
 )
 def test_options_lists_the_methods_without_credentials(anonymous_client, address, allowed):
@@ -49,7 +51,7 @@ def test_options_of_an_unknown_address_is_404(anonymous_client):
 
 
 def test_matching_etag_is_304_without_a_body(client, ec2, snapshot_id):
-    address = f"/api/storage_snapshots/{snapshot_id}"
+    address = f"{SNAPSHOTS}/{snapshot_id}"
     tag = client.get(address).headers["ETag"]
     unchanged = client.get(address, headers={"If-None-Match": tag}, status=304)
     assert unchanged.body == b""
@@ -60,12 +62,12 @@ def test_matching_etag_is_304_without_a_body(client, ec2, snapshot_id):
 
 
 def test_range_header_is_ignored(client, snapshot_id):
-    address = f"/api/storage_snapshots/{snapshot_id}"
+    address = f"{SNAPSHOTS}/{snapshot_id}"
     response = client.get(address, headers={"Range": "bytes=0-9"}, status=200)
     assert response.body == client.get(address).body
 
 
-@pytest.mark.parametrize("address", ["/api", "/api/nothing", "/api/storage_snapshots"])
+@pytest.mark.parametrize("address", ["/api", "/api/nothing", SNAPSHOTS])
 def test_headers_of_every_response(anonymous_client, address):
     response = anonymous_client.get(address, expect_errors=True)
     assert response.headers["Cache-Control"] == "max-age=0, private, must-revalidate"

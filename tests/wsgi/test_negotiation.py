@@ -1,7 +1,8 @@
-"""Which format an answer has."""
+"""Content negotiation."""
 
 import pytest
 
+from tests.support.addresses import SNAPSHOTS
 from tests.support.documents import read_xml
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -32,13 +33,13 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 )
 def test_accept_header_selects_the_format(client, snapshot_id, accept, content_type):
     headers = {} if accept is None else {"Accept": accept}
-    for address in ("/api", f"/api/storage_snapshots/{snapshot_id}", "/api/storage_snapshots"):
+    for address in ("/api", f"{SNAPSHOTS}/{snapshot_id}", SNAPSHOTS):
         assert client.get(address, headers=headers).headers["Content-Type"] == content_type
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "image/png, text/css", "application/xml;q=0"])
 def test_unsupported_accept_header_is_406(client, accept):
-    response = client.get("/api/storage_snapshots", headers={"Accept": accept}, status=406)
+    response = client.get(SNAPSHOTS, headers={"Accept": accept}, status=406)
     assert "application/json" in read_xml(response).findtext("message")
 
 

@@ -1,4 +1,4 @@
-"""The provider of a request is its EC2 region, and links stay in it."""
+"""The provider of a request is its EC2 region, and links stay in that region."""
 
 import pytest
 

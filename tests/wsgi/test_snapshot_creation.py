@@ -1,4 +1,4 @@
-"""A create happens once, whatever EC2, the network or the client do."""
+"""A create makes exactly one snapshot, whatever EC2, the network or the client do."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ FAILED = error_response("InternalError", 500)
 THROTTLED = error_response("RequestLimitExceeded", 503)
 DENIED = error_response("UnauthorizedOperation", 403)
 UNREADABLE = EC2Response(b"<html>Welcome!</html>")
-MADE, NOT_MADE = True, False
+EXECUTED, NOT_EXECUTED = True, False
 
 
 @pytest.fixture
@@ -43,14 +43,14 @@ def test_each_create_has_a_tag_of_its_own(scenario):
 
 
 def test_throttled_create_is_resent_without_polling(scenario):
-    ec2 = scenario.model((THROTTLED, NOT_MADE), (THROTTLED, NOT_MADE))
+    ec2 = scenario.model((THROTTLED, NOT_EXECUTED), (THROTTLED, NOT_EXECUTED))
     scenario.create()
     assert ec2.actions == ["CreateSnapshot"] * 3
     assert len(scenario.sleeps) == 2
 
 
 def test_create_that_stays_throttled_is_502(scenario):
-    ec2 = scenario.model(*[(THROTTLED, NOT_MADE)] * 9)
+    ec2 = scenario.model(*[(THROTTLED, NOT_EXECUTED)] * 9)
     response = scenario.create(status=502)
     assert ec2.actions == ["CreateSnapshot"] * 3
     assert "not known" not in response.text
@@ -59,21 +59,21 @@ def test_create_that_stays_throttled_is_502(scenario):
 
 @pytest.mark.parametrize("code", ["InvalidVolume.NotFound", "SnapshotLimitExceeded", "Unheard"])
 def test_rejected_create_is_a_client_error_without_retry(scenario, code):
-    ec2 = scenario.model((error_response(code), NOT_MADE))
+    ec2 = scenario.model((error_response(code), NOT_EXECUTED))
     scenario.create(status="4*")
     assert ec2.actions == ["CreateSnapshot"]
 
 
 @pytest.mark.parametrize("fault", [LOST, FAILED, UNREADABLE])
 def test_snapshot_of_a_lost_response_is_found_by_its_tag(scenario, fault):
-    ec2 = scenario.model((fault, MADE))
+    ec2 = scenario.model((fault, EXECUTED))
     assert id_of(scenario.create()) in ec2.snapshots
     assert ec2.actions == ["CreateSnapshot", "DescribeSnapshots"]
     assert len(ec2.snapshots) == 1
 
 
 def test_snapshot_of_a_lost_response_is_found_despite_stale_reads(scenario):
-    ec2 = scenario.model((LOST, MADE), lag=2)
+    ec2 = scenario.model((LOST, EXECUTED), lag=2)
     scenario.create()
     assert ec2.actions == ["CreateSnapshot"] + ["DescribeSnapshots"] * 3
     assert scenario.sleeps == list(POLL_DELAYS)
@@ -82,67 +82,67 @@ def test_snapshot_of_a_lost_response_is_found_despite_stale_reads(scenario):
 
 @pytest.mark.parametrize("fault", [LOST, FAILED, UNREADABLE])
 def test_failed_create_without_a_snapshot_is_resent(scenario, fault):
-    ec2 = scenario.model((fault, NOT_MADE))
+    ec2 = scenario.model((fault, NOT_EXECUTED))
     scenario.create()
     assert ec2.actions.count("CreateSnapshot") == 2
     assert len(ec2.snapshots) == 1
 
 
 def test_duplicate_snapshot_is_deleted_and_the_oldest_kept(scenario):
-    # The first one shows only after all looks for it.
-    ec2 = scenario.model((LOST, MADE), lag=len(POLL_DELAYS))
+    # The first one appears only after the last poll for it.
+    ec2 = scenario.model((LOST, EXECUTED), lag=len(POLL_DELAYS))
     id = id_of(scenario.create())
     assert ec2.actions.count("CreateSnapshot") == 2
     assert list(ec2.snapshots) == [id] == ["snap-00000001"]
 
 
 def test_duplicate_snapshot_that_cannot_be_deleted_is_logged(scenario, caplog):
-    ec2 = scenario.model((LOST, MADE), lag=len(POLL_DELAYS))
+    ec2 = scenario.model((LOST, EXECUTED), lag=len(POLL_DELAYS))
     ec2.delete_faults = [(DENIED, False)]
     assert id_of(scenario.create()) == "snap-00000001"
     assert "snap-00000002 is one too many" in caplog.text
 
 
 def test_unknown_outcome_is_502_naming_the_tag(scenario):
-    ec2 = scenario.model(*[(LOST, NOT_MADE)] * 9)
+    ec2 = scenario.model(*[(LOST, NOT_EXECUTED)] * 9)
     message = scenario.create(status=502).lxml.findtext("message")
     assert re.search(rf"It is not known .* tag {CREATE_TAG}=[0-9a-f]{{32}}\.", message)
     assert ec2.actions.count("CreateSnapshot") == 3
 
 
 def test_error_after_a_lost_response_is_an_unknown_outcome(scenario):
-    scenario.model((LOST, NOT_MADE), (DENIED, NOT_MADE))
+    scenario.model((LOST, NOT_EXECUTED), (DENIED, NOT_EXECUTED))
     assert "not known" in scenario.create(status=502).lxml.findtext("message")
 
 
 def test_caller_without_tag_permission_gets_an_untagged_snapshot(scenario):
-    ec2 = scenario.model((DENIED, NOT_MADE))
+    ec2 = scenario.model((DENIED, NOT_EXECUTED))
     id = id_of(scenario.create(description="d"))
     assert ec2.snapshots[id]["tags"] == {}
     assert ec2.actions == ["CreateSnapshot"] * 2
 
 
 def test_untagged_create_is_never_resent(scenario):
-    ec2 = scenario.model((DENIED, NOT_MADE), (LOST, MADE))
+    ec2 = scenario.model((DENIED, NOT_EXECUTED), (LOST, EXECUTED))
     message = scenario.create(status=502).lxml.findtext("message")
     assert "not known" in message
     assert ec2.actions == ["CreateSnapshot"] * 2
 
 
 def test_caller_without_any_permission_gets_403(scenario):
-    scenario.model((DENIED, NOT_MADE), (DENIED, NOT_MADE))
+    scenario.model((DENIED, NOT_EXECUTED), (DENIED, NOT_EXECUTED))
     scenario.create(status=403)
 
 
 def test_name_without_tag_permission_is_403_naming_the_permission(scenario):
-    ec2 = scenario.model((DENIED, NOT_MADE))
+    ec2 = scenario.model((DENIED, NOT_EXECUTED))
     message = scenario.create(status=403, name="weekly").lxml.findtext("message")
     assert "ec2:CreateTags" in message
     assert ec2.snapshots == {}
 
 
 def test_create_is_sent_once_where_create_tag_is_off(scenario):
-    ec2 = scenario.model((LOST, MADE))
+    ec2 = scenario.model((LOST, EXECUTED))
     client = scenario.client_with(create_tag=False)
     message = scenario.create(status=502, client=client).lxml.findtext("message")
     assert "not known" in message
@@ -213,42 +213,42 @@ def test_concurrent_creates_with_one_key_make_one_snapshot(scenario):
     key = {"Idempotency-Key": '"k"'}
     clients = [scenario.replica() for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        answers = list(
+        responses = list(
             pool.map(lambda client: scenario.create(headers=key, client=client), clients)
         )
     [id] = ec2.snapshots
-    assert {id_of(answer) for answer in answers} == {id}
+    assert {id_of(response) for response in responses} == {id}
 
 
 def test_snapshot_of_a_lost_response_is_found_by_its_idempotency_key(scenario):
-    ec2 = scenario.model((LOST, MADE))
+    ec2 = scenario.model((LOST, EXECUTED))
     key = {"Idempotency-Key": '"k"'}
     assert id_of(scenario.create(headers=key)) == id_of(scenario.create(headers=key))
     assert len(ec2.snapshots) == 1
 
 
 def test_create_is_not_resent_where_polling_is_denied(scenario):
-    ec2 = scenario.model((LOST, MADE), (LOST, MADE))
-    ec2.look_faults = [DENIED] * 99
+    ec2 = scenario.model((LOST, EXECUTED), (LOST, EXECUTED))
+    ec2.list_faults = [DENIED] * 99
     message = scenario.create(status=502).lxml.findtext("message")
     assert "not known" in message
     assert ec2.actions.count("CreateSnapshot") == 1
 
 
 def test_oldest_snapshot_is_kept_after_two_lost_responses(scenario):
-    ec2 = scenario.model((LOST, MADE), (LOST, MADE), lags=[3, 0])
+    ec2 = scenario.model((LOST, EXECUTED), (LOST, EXECUTED), lags=[3, 0])
     assert id_of(scenario.create()) == "snap-00000001"
     assert list(ec2.snapshots) == ["snap-00000001"]
 
 
 def test_snapshot_of_a_lost_response_that_appears_late_is_kept(scenario):
-    ec2 = scenario.model((LOST, MADE), lags=[4, 0])
+    ec2 = scenario.model((LOST, EXECUTED), lags=[4, 0])
     assert id_of(scenario.create()) == "snap-00000001"
     assert list(ec2.snapshots) == ["snap-00000001"]
 
 
 def test_polling_reads_every_page(scenario):
-    ec2 = scenario.model((LOST, MADE))
+    ec2 = scenario.model((LOST, EXECUTED))
     ec2.has_empty_first_page = True
     assert id_of(scenario.create()) == "snap-00000001"
     assert ec2.actions.count("CreateSnapshot") == 1
@@ -258,33 +258,33 @@ def test_polling_reads_every_page(scenario):
 
 def test_duplicate_of_a_concurrent_create_with_the_same_key_is_deleted(scenario):
     key = {"Idempotency-Key": '"k"'}
-    ec2 = scenario.model((None, MADE), (LOST, MADE))
+    ec2 = scenario.model((None, EXECUTED), (LOST, EXECUTED))
     first = id_of(scenario.create(headers=key))
-    # The second one has looked before the first one was there to see.
-    ec2.blind_looks = 1
+    # The second create polled before the first snapshot was visible.
+    ec2.empty_lists = 1
     assert id_of(scenario.create(headers=key)) == first
     assert ec2.actions.count("CreateSnapshot") == 2
     assert list(ec2.snapshots) == [first]
 
 
 def test_unauthorized_with_status_500_is_an_unknown_outcome(scenario):
-    ec2 = scenario.model((error_response("UnauthorizedOperation", 500), MADE))
+    ec2 = scenario.model((error_response("UnauthorizedOperation", 500), EXECUTED))
     id = id_of(scenario.create())
     assert list(ec2.snapshots) == [id]
 
 
 def test_error_after_a_lost_response_polls_again(scenario):
     ec2 = scenario.model(
-        (LOST, MADE), (error_response("SnapshotLimitExceeded"), NOT_MADE), lags=[3]
+        (LOST, EXECUTED), (error_response("SnapshotLimitExceeded"), NOT_EXECUTED), lags=[3]
     )
     assert id_of(scenario.create()) == "snap-00000001"
     assert len(ec2.snapshots) == 1
 
 
 def test_unknown_outcome_has_retry_after_only_with_an_idempotency_key(scenario):
-    scenario.model(*[(LOST, NOT_MADE)] * 9)
+    scenario.model(*[(LOST, NOT_EXECUTED)] * 9)
     assert "Retry-After" not in scenario.create(status=502).headers
-    scenario.model(*[(LOST, NOT_MADE)] * 9)
+    scenario.model(*[(LOST, NOT_EXECUTED)] * 9)
     keyed = scenario.create(status=502, headers={"Idempotency-Key": '"k"'})
     assert keyed.headers["Retry-After"]
 
@@ -303,13 +303,13 @@ def test_unknown_outcome_has_retry_after_only_with_an_idempotency_key(scenario):
 )
 @pytest.mark.parametrize("status", [400, 500])
 def test_unreadable_error_loses_no_snapshot(scenario, body, status):
-    ec2 = scenario.model((EC2Response(body, status), MADE))
+    ec2 = scenario.model((EC2Response(body, status), EXECUTED))
     assert id_of(scenario.create()) in ec2.snapshots
     assert len(ec2.snapshots) == 1
 
 
 def test_idempotency_key_without_tag_permission_is_403_naming_the_permission(scenario):
-    scenario.model((DENIED, NOT_MADE))
+    scenario.model((DENIED, NOT_EXECUTED))
     response = scenario.create(status=403, headers={"Idempotency-Key": '"k"'})
     assert "ec2:CreateTags" in response.lxml.findtext("message")
 

@@ -1,4 +1,4 @@
-"""Lists of many pages, and what is asked of EC2 for them."""
+"""Lists of several pages, and the EC2 requests made for them."""
 
 import pytest
 from webob import Request

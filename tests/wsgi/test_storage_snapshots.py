@@ -1,4 +1,4 @@
-"""The four operations of the API page, over HTTP, against a real EC2 stand-in."""
+"""The four operations of the API page, in front of moto."""
 
 import locale
 import re

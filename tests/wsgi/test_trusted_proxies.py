@@ -1,4 +1,4 @@
-"""What is believed of the proxies in front, and of the Host."""
+"""Trusted proxies and trusted hosts."""
 
 import pytest
 
