@@ -37,18 +37,18 @@ def is_alive(pid):
 
 def test_mock_prints_a_working_curl_command(mock_server):
     line = re.search(r"^Try: (curl .*)$", mock_server.log.read_text(), re.MULTILINE)[1]
-    answer = subprocess.run(
+    result = subprocess.run(
         line.replace("curl ", "curl --silent --fail ", 1), shell=True, capture_output=True
     )
-    assert answer.returncode == 0
-    snapshots = etree.fromstring(answer.stdout)
+    assert result.returncode == 0
+    snapshots = etree.fromstring(result.stdout)
     assert snapshots.tag == "storage_snapshots"
     assert len(snapshots) > 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_mock_stops_within_two_seconds_with_its_children(mock_server, how):
-    # A kept-alive connection must not hold it up.
+    # An idle connection must not delay the stop.
     with socket.create_connection(("127.0.0.1", mock_server.port)) as idle:
         idle.sendall(b"GET /api HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle.recv(100)

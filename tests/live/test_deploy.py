@@ -45,7 +45,7 @@ def systemd_analyze(*arguments):
 
 @pytest.fixture
 def instructions():
-    """The last stage of the Containerfile: instructions by their names."""
+    """Parse the last stage of the Containerfile: instructions by name."""
     text = (DEPLOY / "Containerfile").read_text().replace("\\\n", " ")
     stage = text[text.rindex("\nFROM ") :]
     return dict(re.findall(r"^([A-Z]+) +(.*)$", stage, re.MULTILINE))

@@ -21,7 +21,9 @@ def test_faults_neither_duplicate_nor_lose_a_snapshot(tmp_path, moto_url, ec2, v
         with gunicorn(tmp_path, url, *threads) as server:
             started = time.monotonic()
             with ThreadPoolExecutor(CALLERS) as pool:
-                outcomes = list(pool.map(lambda n: work(server, n, volume_id), range(REQUESTS)))
+                outcomes = list(
+                    pool.map(lambda n: create_read_delete(server, n, volume_id), range(REQUESTS))
+                )
             log = server.log.read_text()
         assert fired(url).count(b'"rule_id"') > REQUESTS / 10
     assert "Traceback" not in log
@@ -42,10 +44,10 @@ def test_faults_neither_duplicate_nor_lose_a_snapshot(tmp_path, moto_url, ec2, v
     assert time.monotonic() - started < 300, "a request hung"
 
 
-def work(server, number, volume_id):
-    """Make a snapshot, read it, and delete every second one; say what became of it."""
+def create_read_delete(server, number, volume_id):
+    """Create a snapshot, read it, delete it if ``number`` is odd; report the outcomes by id."""
     outcome = {"created": [], "deleted": [], "unknown_deletes": [], "unknown_creates": []}
-    status, body = ask(server, "POST", f"{SNAPSHOTS}?volume_id={volume_id}&name=n{number}")
+    status, body = send(server, "POST", f"{SNAPSHOTS}?volume_id={volume_id}&name=n{number}")
     assert status in {201, 502}, (status, body)
     if status == 502:
         outcome["unknown_creates"] = re.findall(
@@ -54,17 +56,17 @@ def work(server, number, volume_id):
         return outcome
     id = etree.fromstring(body).get("id")
     outcome["created"].append(id)
-    status, body = ask(server, "GET", f"{SNAPSHOTS}/{id}")
+    status, body = send(server, "GET", f"{SNAPSHOTS}/{id}")
     assert status in {200, 502}, (status, body)
     if status == 200:
         assert etree.fromstring(body).findtext("name") == f"n{number}"
     if number % 2:
-        status, body = ask(server, "DELETE", f"{SNAPSHOTS}/{id}")
+        status, body = send(server, "DELETE", f"{SNAPSHOTS}/{id}")
         assert status in {204, 502}, (status, body)
         outcome["deleted" if status == 204 else "unknown_deletes"].append(id)
     return outcome
 
 
-def ask(server, method, address):
+def send(server, method, address):
     response, body = server.get(address, {"Authorization": AUTHORIZATION}, method=method)
     return response.status, body

@@ -176,8 +176,8 @@ def test_request_body_is_streamed(front, old, framing):
             end = b"%x\r\n%s\r\n0\r\n\r\n" % (len(second), second)
         wait_until(lambda: len(old.received) > 10_000, "the first half of the body")
         client.sendall(end)
-        with client.makefile("rb") as answer:
-            assert answer.read().startswith(b"HTTP/1.1 299")
+        with client.makefile("rb") as response:
+            assert response.read().startswith(b"HTTP/1.1 299")
     assert old.received == first + second
 
 
@@ -194,15 +194,15 @@ def test_response_body_is_streamed(front, old):
 def test_truncated_response_is_reset_for_http_1_0(front, old):
     with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
         client.sendall(b"GET /cut HTTP/1.0\r\nHost: h\r\n\r\n")
-        with client.makefile("rb") as answer, pytest.raises(ConnectionResetError):
-            answer.read()
+        with client.makefile("rb") as response, pytest.raises(ConnectionResetError):
+            response.read()
 
 
 def test_truncated_response_stays_incomplete_for_http_1_1(front, old):
     with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
         client.sendall(b"GET /cut HTTP/1.1\r\nHost: h\r\n\r\n")
-        with client.makefile("rb") as answer:
-            received = answer.read()
+        with client.makefile("rb") as response:
+            received = response.read()
     assert received.endswith(b"only this")
     assert b"Content-Length: 100" in received
     assert "Traceback" not in front.log.read_text()
@@ -224,8 +224,8 @@ def test_truncated_request_body_is_400(front, old):
     with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
         client.sendall(b"POST /api/instances HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
         client.shutdown(socket.SHUT_WR)
-        with client.makefile("rb") as answer:
-            assert answer.read().startswith(b"HTTP/1.1 400")
+        with client.makefile("rb") as response:
+            assert response.read().startswith(b"HTTP/1.1 400")
 
 
 def test_filter_error_has_the_common_headers(front, old):

@@ -22,7 +22,7 @@ from tests.support.ec2_responses import (
 from tests.support.responders import always, endless_pages, second_page_fails, two_pages
 from tests.support.servers import THREADS, gunicorn, wait_until
 
-# What the clients of the API page sent, line by line.
+# The headers that the clients of the API page sent.
 HEAD = (
     f"Authorization: {AUTHORIZATION}\r\n"
     "User-Agent: curl/7.20.1 (i386-redhat-linux-gnu)\r\n"
@@ -31,7 +31,7 @@ HEAD = (
 )
 
 
-def seed_exchange(server, request_line, more="", body=""):
+def exchange(server, request_line, more="", body=""):
     """Send a request of the API page; give status line, headers and body of the response."""
     text = f"{request_line}\r\n{HEAD}{more}Connection: close\r\n\r\n{body}"
     head, _, body = server.exchange(text.encode()).partition(b"\r\n\r\n")
@@ -40,15 +40,15 @@ def seed_exchange(server, request_line, more="", body=""):
 
 
 def elements(document):
-    """A document as nested tuples, for comparison element by element."""
+    """Flatten a document to tuples, for comparison element by element."""
     root = etree.fromstring(document)
     return [
         (element.tag, dict(element.attrib), (element.text or "").strip()) for element in root.iter()
     ]
 
 
-def seed_snapshot(id, volume_id, created_at):
-    """The seed page's elements of a snapshot, and the two that protocol adds."""
+def snapshot_elements(id, volume_id, created_at):
+    """Give the elements of a snapshot in the documents of the API page."""
     base = "http://localhost:3001/api"
     return [
         ("storage_snapshot", {"href": f"{base}/storage_snapshots/{id}", "id": id}, ""),
@@ -67,16 +67,16 @@ def test_list_of_the_api_page(server, programmed_ec2):
             + snapshot_item("snap-d010f6b9", "vol-351efb5c", "2008-10-20T18:23:59.000Z")
         )
     )
-    status, headers, body = seed_exchange(server, "GET /api/storage_snapshots?format=xml HTTP/1.1")
+    status, headers, body = exchange(server, "GET /api/storage_snapshots?format=xml HTTP/1.1")
     assert status == "HTTP/1.1 200 OK"
     assert headers["Content-Type"] == "application/xml"
     assert int(headers["Content-Length"]) == len(body)
     assert body.startswith(b"<?xml version='1.0' encoding='utf-8' ?>\n")
     assert elements(body) == [
         ("storage_snapshots", {}, ""),
-        *seed_snapshot("snap-45b8d024", "vol-0bc0de60", "Thu Jul 28 21:54:19 UTC 2011"),
-        *seed_snapshot("snap-d5a1c9b4", "vol-99fbe5f2", "Thu Jul 28 21:46:12 UTC 2011"),
-        *seed_snapshot("snap-d010f6b9", "vol-351efb5c", "Mon Oct 20 18:23:59 UTC 2008"),
+        *snapshot_elements("snap-45b8d024", "vol-0bc0de60", "Thu Jul 28 21:54:19 UTC 2011"),
+        *snapshot_elements("snap-d5a1c9b4", "vol-99fbe5f2", "Thu Jul 28 21:46:12 UTC 2011"),
+        *snapshot_elements("snap-d010f6b9", "vol-351efb5c", "Mon Oct 20 18:23:59 UTC 2008"),
     ]
 
 
@@ -84,13 +84,13 @@ def test_show_of_the_api_page(server, programmed_ec2):
     programmed_ec2.respond = always(
         snapshots_page(snapshot_item("snap-45b8d024", "vol-0bc0de60", "2011-07-28T21:54:19.000Z"))
     )
-    status, headers, body = seed_exchange(
+    status, headers, body = exchange(
         server, "GET /api/storage_snapshots/snap-45b8d024?format=xml HTTP/1.1"
     )
     assert status == "HTTP/1.1 200 OK"
     assert headers["Content-Type"] == "application/xml"
     assert int(headers["Content-Length"]) == len(body)
-    assert elements(body) == seed_snapshot(
+    assert elements(body) == snapshot_elements(
         "snap-45b8d024", "vol-0bc0de60", "Thu Jul 28 21:54:19 UTC 2011"
     )
     assert programmed_ec2.requests[0].parameters["SnapshotId.1"] == "snap-45b8d024"
@@ -100,7 +100,7 @@ def test_create_of_the_api_page(server, programmed_ec2):
     programmed_ec2.respond = always(
         created_response(snapshot_item("snap-d5a1c9b4", "vol-99fbe5f2", "2011-07-28T21:46:12.000Z"))
     )
-    status, headers, body = seed_exchange(
+    status, headers, body = exchange(
         server,
         "POST /api/storage_snapshots?format=xml HTTP/1.1",
         "Content-Length: 22\r\nContent-Type: application/x-www-form-urlencoded\r\n",
@@ -109,7 +109,7 @@ def test_create_of_the_api_page(server, programmed_ec2):
     assert status == "HTTP/1.1 201 Created"
     assert int(headers["Content-Length"]) == len(body)
     assert headers["Location"] == "http://localhost:3001/api/storage_snapshots/snap-d5a1c9b4"
-    assert elements(body) == seed_snapshot(
+    assert elements(body) == snapshot_elements(
         "snap-d5a1c9b4", "vol-99fbe5f2", "Thu Jul 28 21:46:12 UTC 2011"
     )
     assert programmed_ec2.requests[0].parameters["VolumeId"] == "vol-99fbe5f2"
@@ -117,7 +117,7 @@ def test_create_of_the_api_page(server, programmed_ec2):
 
 def test_delete_of_the_api_page(server, programmed_ec2):
     programmed_ec2.respond = always(deleted_response())
-    status, headers, body = seed_exchange(
+    status, headers, body = exchange(
         server, "DELETE /api/storage_snapshots/snap-dda6cebc?format=xml HTTP/1.1"
     )
     assert status == "HTTP/1.1 204 No Content"
@@ -129,7 +129,7 @@ def test_delete_of_the_api_page(server, programmed_ec2):
 
 def test_create_with_a_chunked_body(server, programmed_ec2):
     programmed_ec2.respond = always(created_response(snapshot_item("snap-d5a1c9b4")))
-    status, _, _ = seed_exchange(
+    status, _, _ = exchange(
         server,
         "POST /api/storage_snapshots HTTP/1.1",
         "Transfer-Encoding: chunked\r\nContent-Type: application/x-www-form-urlencoded\r\n",
@@ -141,7 +141,7 @@ def test_create_with_a_chunked_body(server, programmed_ec2):
 
 def test_chunked_body_over_the_limit_is_413(server, programmed_ec2):
     chunk = f"{100_000:x}\r\n{'x' * 100_000}\r\n"
-    status, _, _ = seed_exchange(
+    status, _, _ = exchange(
         server,
         "POST /api/storage_snapshots HTTP/1.1",
         "Transfer-Encoding: chunked\r\nContent-Type: application/x-www-form-urlencoded\r\n",
@@ -153,14 +153,14 @@ def test_chunked_body_over_the_limit_is_413(server, programmed_ec2):
 
 @pytest.mark.parametrize("address", ["/api", "/api/nothing", f"{SNAPSHOTS}?format=x"])
 def test_server_header_is_the_one_of_deltacloud(server, address):
-    _, headers, _ = seed_exchange(server, f"GET {address} HTTP/1.1")
+    _, headers, _ = exchange(server, f"GET {address} HTTP/1.1")
     assert headers["Server"] == "Apache-Deltacloud/1.1.3"
 
 
 def test_head_has_the_headers_of_get_and_no_body(server, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-45b8d024")))
-    _, of_get, body = seed_exchange(server, "GET /api/storage_snapshots HTTP/1.1")
-    _, of_head, nothing = seed_exchange(server, "HEAD /api/storage_snapshots HTTP/1.1")
+    _, of_get, body = exchange(server, "GET /api/storage_snapshots HTTP/1.1")
+    _, of_head, nothing = exchange(server, "HEAD /api/storage_snapshots HTTP/1.1")
     assert nothing == b""
     for headers in (of_get, of_head):
         headers.pop("Date")
@@ -181,7 +181,7 @@ def test_list_of_several_pages_is_chunked_and_complete(server, programmed_ec2):
 
 def test_list_that_fails_midway_has_no_last_chunk(server, programmed_ec2):
     programmed_ec2.respond = second_page_fails()
-    _, headers, body = seed_exchange(server, "GET /api/storage_snapshots HTTP/1.1")
+    _, headers, body = exchange(server, "GET /api/storage_snapshots HTTP/1.1")
     assert headers["Transfer-Encoding"] == "chunked"
     assert b"snap-11111111" in body
     assert not body.endswith(b"0\r\n\r\n")
@@ -190,21 +190,21 @@ def test_list_that_fails_midway_has_no_last_chunk(server, programmed_ec2):
 
 
 def test_connections_to_ec2_are_kept_alive(tmp_path):
-    def ask(_):
+    def show_snapshot(_):
         response, _ = server.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
         assert response.status == 200
 
     with instant_ec2.running() as url, gunicorn(tmp_path, url, *THREADS) as server:
-        # One at a time: each takes the connection that the last one has put back.
+        # Sequential requests share one connection.
         for number in range(20):
-            ask(number)
+            show_snapshot(number)
         assert instant_ec2.counts(url) == {
             "connections": 2,
             "requests": 20,
-        }  # and the one that counts
-        # As many as there are threads, and no more.
+        }  # one is that of the counter
+        # Concurrent requests use one connection per thread.
         with ThreadPoolExecutor(16) as pool:
-            list(pool.map(ask, range(200)))
+            list(pool.map(show_snapshot, range(200)))
         assert instant_ec2.counts(url)["requests"] == 220
         assert instant_ec2.counts(url)["connections"] <= 4 + 4
 
@@ -214,8 +214,8 @@ def test_disconnected_client_stops_the_paging(server, programmed_ec2):
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(f"GET /api/storage_snapshots HTTP/1.1\r\n{HEAD}\r\n".encode())
         assert client.recv(1000)
-    # The worker is free again, and nobody asks for more.
-    wait_until(lambda: busy_threads(server) == 0, "the list to end")
+    # The worker is free again, and requests no more pages.
+    wait_until(lambda: open_connections(server) == 0, "the list to end")
     asked = len(programmed_ec2.requests)
     for _ in range(3):
         server.get("/api")
@@ -223,8 +223,8 @@ def test_disconnected_client_stops_the_paging(server, programmed_ec2):
     assert "Traceback" not in server.log.read_text()
 
 
-def busy_threads(server):
-    """Connections that the server has not closed yet."""
+def open_connections(server):
+    """Count the connections that the server has not closed yet."""
     listing = subprocess.run(
         ["ss", "-Htn", "state", "established", f"( sport = :{server.port} )"],
         capture_output=True,
@@ -248,8 +248,8 @@ def test_list_that_fails_midway_is_reset_for_http_1_0(server, programmed_ec2, fo
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         request = f"GET /api/storage_snapshots?format={format} HTTP/1.0\r\n{HEAD}\r\n"
         connection.sendall(request.encode())
-        with connection.makefile("rb") as answer, pytest.raises(ConnectionResetError):
-            answer.read()
+        with connection.makefile("rb") as response, pytest.raises(ConnectionResetError):
+            response.read()
     assert "Traceback" not in server.log.read_text()
 
 
@@ -289,12 +289,12 @@ BAD = [
 def test_bad_input_is_4xx_without_a_traceback(
     server, programmed_ec2, request_line, more, body, status
 ):
-    line, _, _ = seed_exchange(server, request_line, more, body)
+    line, _, _ = exchange(server, request_line, more, body)
     assert re.match(rf"HTTP/1\.[01] {status}", line)
     assert programmed_ec2.requests == []
     assert "Traceback" not in server.log.read_text()
     programmed_ec2.respond = always(EC2Response(snapshots_page("").body))
-    assert seed_exchange(server, "GET /api HTTP/1.1")[0] == "HTTP/1.1 200 OK"
+    assert exchange(server, "GET /api HTTP/1.1")[0] == "HTTP/1.1 200 OK"
 
 
 def test_invalid_option_stops_the_startup_and_is_logged(tmp_path):

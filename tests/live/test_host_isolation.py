@@ -12,7 +12,7 @@ from tests.support.servers import BIN, gunicorn, running
 
 @pytest.fixture(scope="module")
 def metadata():
-    """A listener where keys would be fetched: it must see nobody."""
+    """Run the address of the host's metadata service: nothing must request it."""
     with programmed_ec2_server() as listener:
         yield listener
 

@@ -46,14 +46,14 @@ format = OWN %(message)s %(operation)s
 def line_of(server, programmed_ec2):
     """Send a request with this id, and give its one log line."""
 
-    def ask(id, address, headers=None, method="GET"):
+    def send(id, address, headers=None, method="GET"):
         sent = {"Authorization": AUTHORIZATION, "X-Request-Id": id}
         with suppress(OSError, HTTPException):  # an aborted list
             server.get(address, sent | (headers or {}), method=method)
         [line] = wait_until(lambda: lines_with(id, server.log), "the line of the request")
         return line
 
-    return ask
+    return send
 
 
 def lines_with(id, log):
@@ -84,8 +84,8 @@ def test_log_line_of_a_request(line_of, programmed_ec2):
 
 
 def test_log_line_contains_an_ec2_request_id_from_a_header(line_of, programmed_ec2):
-    answer = EC2Response(b"<a/>", headers=(("x-amzn-RequestId", "in-the-header"),))
-    programmed_ec2.respond = always(answer)
+    response = EC2Response(b"<a/>", headers=(("x-amzn-RequestId", "in-the-header"),))
+    programmed_ec2.respond = always(response)
     assert line_of("header", SNAPSHOTS)["ec2_request_ids"] == ["in-the-header"]
 
 

@@ -15,7 +15,7 @@ from tests.support.programs import require_program
 from tests.support.responders import always
 from tests.support.servers import THREADS, free_port, gunicorn, wait_until
 
-OF_THE_HOST = ("AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+HOST_VARIABLES = ("AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def private_ec2(ca_key_and_certificate):
 
 @pytest.fixture
 def proxy(tmp_path):
-    """tinyproxy, and the log in which it names where it was told to connect to."""
+    """Run tinyproxy; give its URL and its log, which names the hosts of CONNECT requests."""
     program = require_program("tinyproxy")
     port, log = free_port(), tmp_path / "tinyproxy.log"
     configuration = tmp_path / "tinyproxy.conf"
@@ -45,8 +45,8 @@ def proxy(tmp_path):
     process.wait(10)
 
 
-def ask(tmp_path, endpoint, **environment):
-    env = {name: value for name, value in os.environ.items() if name not in OF_THE_HOST}
+def show_snapshot(tmp_path, endpoint, **environment):
+    env = {name: value for name, value in os.environ.items() if name not in HOST_VARIABLES}
     with gunicorn(tmp_path, endpoint, *THREADS, env=env | environment) as server:
         response, body = server.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
     return response.status, etree.fromstring(body)
@@ -56,12 +56,12 @@ def test_certificate_signed_by_the_ca_bundle_is_trusted(
     tmp_path, private_ec2, ca_key_and_certificate
 ):
     bundle = str(ca_key_and_certificate[0])
-    status, snapshot = ask(tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle)
+    status, snapshot = show_snapshot(tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle)
     assert (status, snapshot.get("id")) == (200, "snap-12345678")
 
 
 def test_certificate_of_an_unknown_authority_is_not_trusted(tmp_path, private_ec2):
-    status, error = ask(tmp_path, private_ec2.url)
+    status, error = show_snapshot(tmp_path, private_ec2.url)
     assert status == 502
     assert "has a TLS certificate that does not verify" in error.findtext("message")
     assert private_ec2.requests == []
@@ -70,7 +70,7 @@ def test_certificate_of_an_unknown_authority_is_not_trusted(tmp_path, private_ec
 def test_https_proxy_is_used(tmp_path, private_ec2, ca_key_and_certificate, proxy):
     url, log = proxy
     bundle = str(ca_key_and_certificate[0])
-    status, _ = ask(tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=url)
+    status, _ = show_snapshot(tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=url)
     assert status == 200
     assert f"CONNECT {private_ec2.url.removeprefix('https://')}" in log.read_text()
 
@@ -78,7 +78,7 @@ def test_https_proxy_is_used(tmp_path, private_ec2, ca_key_and_certificate, prox
 def test_no_proxy_bypasses_the_proxy(tmp_path, private_ec2, ca_key_and_certificate, proxy):
     url, log = proxy
     bundle = str(ca_key_and_certificate[0])
-    status, _ = ask(
+    status, _ = show_snapshot(
         tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=url, NO_PROXY="127.0.0.1"
     )
     assert status == 200
@@ -87,6 +87,6 @@ def test_no_proxy_bypasses_the_proxy(tmp_path, private_ec2, ca_key_and_certifica
 
 def test_unreachable_proxy_is_502(tmp_path, private_ec2):
     gone = f"http://127.0.0.1:{free_port()}"
-    status, error = ask(tmp_path, private_ec2.url, HTTPS_PROXY=gone)
+    status, error = show_snapshot(tmp_path, private_ec2.url, HTTPS_PROXY=gone)
     assert status == 502
     assert "proxy" in error.findtext("message")

@@ -22,7 +22,7 @@ from tests.support.servers import LIMIT_SECONDS, children, wait_until
 
 CALLERS = 8
 A_SNAPSHOT = snapshots_page(snapshot_item("snap-12345678"))
-DELTACLOUDS_HEADERS = {
+DELTACLOUD_HEADERS = {
     "Content-Length",
     "Content-Type",
     "Date",
@@ -117,7 +117,7 @@ def test_balancer_keeps_the_case_of_header_names(balanced):
     seen = set()
     for address in ("/api", SNAPSHOTS):
         seen |= set(front.get(address, headers)[0].headers.keys())
-    assert seen >= DELTACLOUDS_HEADERS
+    assert seen >= DELTACLOUD_HEADERS
 
 
 def test_aborted_list_is_not_completed_by_the_balancer(balanced):
@@ -132,7 +132,7 @@ def test_aborted_list_is_not_completed_by_the_balancer(balanced):
 def test_no_read_fails_when_a_replica_dies(balancer, tmp_path):
     died = threading.Event()
 
-    def answer_too_late(request):
+    def respond_late(request):
         died.wait(30)
         return snapshots_page("")
 
@@ -141,7 +141,7 @@ def test_no_read_fails_when_a_replica_dies(balancer, tmp_path):
         ThreadPoolExecutor(CALLERS) as pool,
     ):
         first, second = (server.program() for server in servers)
-        first.respond, second.respond = answer_too_late, always(A_SNAPSHOT)
+        first.respond, second.respond = respond_late, always(A_SNAPSHOT)
         reads = [pool.submit(read, front) for _ in range(CALLERS)]
         wait_until(lambda: first.requests, "the replica to be at work")
         master = one.server.process
@@ -189,13 +189,13 @@ def test_rolling_upgrade_under_load_fails_no_read_and_loses_or_duplicates_no_cre
             number = next(numbers)
             if caller % 2:
                 connection.close()
-            outcomes.append(ask(connection, "GET", f"{SNAPSHOTS}/{snapshot_id}"))
-            outcomes.append(ask(connection, "GET", f"{SNAPSHOTS}?owner_id=self"))
+            outcomes.append(send(connection, "GET", f"{SNAPSHOTS}/{snapshot_id}"))
+            outcomes.append(send(connection, "GET", f"{SNAPSHOTS}?owner_id=self"))
             name = f"name=roll-{number}"
-            outcomes.append(ask(connection, "POST", f"{SNAPSHOTS}?volume_id={volume_id}&{name}"))
+            outcomes.append(send(connection, "POST", f"{SNAPSHOTS}?volume_id={volume_id}&{name}"))
             if number % 2 and outcomes[-1][0] == 201:
                 id = outcomes[-1][1]
-                status, _ = ask(connection, "DELETE", f"{SNAPSHOTS}/{id}")
+                status, _ = send(connection, "DELETE", f"{SNAPSHOTS}/{id}")
                 outcomes.append((status, id))
         connection.close()
         return outcomes
@@ -222,7 +222,7 @@ def test_rolling_upgrade_under_load_fails_no_read_and_loses_or_duplicates_no_cre
     assert sorted([*there, *deleted]) == sorted([*created, snapshot_id])
 
 
-def ask(connection: HTTPConnection, method, address):
+def send(connection: HTTPConnection, method, address):
     try:
         connection.request(method, address, headers={"Authorization": AUTHORIZATION})
         response = connection.getresponse()

@@ -58,7 +58,7 @@ def test_log_contains_no_secret_of_a_malformed_request(ec2_server, programmed_ec
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "ec2_response",
     [
         snapshots_page(snapshot_item("snap-12345678")),
         created_response(snapshot_item("snap-12345678")),
@@ -68,9 +68,9 @@ def test_log_contains_no_secret_of_a_malformed_request(ec2_server, programmed_ec
     ],
 )
 def test_no_secret_in_responses_debug_logs_or_process_titles(
-    ec2_server, programmed_ec2, tmp_path, answer
+    ec2_server, programmed_ec2, tmp_path, ec2_response
 ):
-    programmed_ec2.respond = always(answer)
+    programmed_ec2.respond = always(ec2_response)
     marker = "[app:main]"
     replaced = [(marker, DEBUG + marker), ("retry_attempts = 3", "retry_attempts = 1")]
     with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replaced) as server:

@@ -21,13 +21,13 @@ ONE_ID = "snap-00000000000000001"
 
 
 def item(number: int) -> str:
-    """A snapshot as EC2 sends it: an element a line, what dcproxy does not ask for too."""
+    """Give a snapshot as EC2 sends it: one element per line, and elements that dcproxy ignores."""
     bare = snapshot_item(
         f"snap-{number:017x}",
         f"vol-{number * 7919:017x}",
         f"20{10 + number % 15}-{1 + number % 12:02}-{1 + number % 28:02}T21:54:19.123Z",
         description=f"Created by CreateImage(i-{number:08x}) for ami-{number:08x}",
-        # Others' tags do not show: on a list of public snapshots, few have a name.
+        # Tags of other accounts are not returned: few public snapshots have a name.
         name=f"nightly {number}" if number % 10 == 0 else None,
     ).removesuffix("</item>")
     more = "<encrypted>false</encrypted><storageTier>standard</storageTier></item>"
@@ -50,7 +50,7 @@ class InstantEC2:
         self.late = late
         self.counts = {"connections": 0, "requests": 0}
         self.one = snapshots_page(item(1)).body
-        # Every page but the last is the same but for its token: memory for one is enough.
+        # All pages but the last differ only in their token: one template is enough.
         self.template = page(0, "TOKEN")
         self.last = page(0, "")
 
@@ -96,7 +96,7 @@ async def main() -> None:
 
 @contextmanager
 def running(**options):
-    """Run the instant EC2 in a process of its own, and give its URL."""
+    """Run the instant EC2 in a process of its own; give its URL."""
     arguments = [f"--{name}={value}" for name, value in options.items()]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.instant_ec2", *arguments],

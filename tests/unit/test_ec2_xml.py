@@ -180,9 +180,9 @@ def test_document_types_and_entities_are_unreadable(prolog, reference):
 
 
 @given(st.binary(max_size=200))
-def test_arbitrary_bytes_are_unreadable(answer):
+def test_arbitrary_bytes_are_unreadable(response):
     with pytest.raises(UnreadableError):
-        native.snapshots(answer)
+        native.snapshots(response)
 
 
 @given(st.integers(0, len(PAGE) - 1), st.binary(max_size=3))

@@ -26,7 +26,7 @@ IDS = st.from_regex(r"[0-9a-f]{8}(?:[0-9a-f]{9})?", fullmatch=True)
 
 @st.composite
 def items(draw):
-    """An item of EC2's page: any text, some elements missing, some that nobody asks for."""
+    """Draw an item of an EC2 page: any text, some elements missing, some unknown."""
     fields = {
         "snapshotId": f"snap-{draw(IDS)}",
         "volumeId": f"vol-{draw(IDS)}",
@@ -66,8 +66,8 @@ def native_page(snapshots, pretty):
     return etree.tostring(root, encoding="utf-8", xml_declaration=True, pretty_print=pretty)
 
 
-def plain_snapshot(item):
-    """One item, translated with nothing but find and a clock."""
+def reference_snapshot(item):
+    """Translate one item in the most obvious way."""
     names = {"e": NAMESPACE}
 
     def text(name):
@@ -100,8 +100,8 @@ def plain_snapshot(item):
     }
 
 
-def of_xml(snapshot):
-    """A snapshot of our XML in the shape of the JSON."""
+def json_structure_of(snapshot):
+    """Convert a snapshot in XML to the structure of the JSON."""
     volume = snapshot.find("storage_volume")
     return {
         "id": snapshot.get("id"),
@@ -121,11 +121,11 @@ def of_xml(snapshot):
 def test_translation_equals_the_reference_translation(snapshots, pretty):
     page = native_page(snapshots, pretty)
     plain = [
-        plain_snapshot(item)
+        reference_snapshot(item)
         for item in etree.fromstring(page).iterfind("e:snapshotSet/e:item", {"e": NAMESPACE})
     ]
     records = native.snapshots(page).records
     document = "".join(xml.storage_snapshots([records], URLS)).encode()
-    assert [of_xml(snapshot) for snapshot in etree.fromstring(document)] == plain
+    assert [json_structure_of(snapshot) for snapshot in etree.fromstring(document)] == plain
     document = "".join(json.storage_snapshots([records], URLS))
     assert json_module.loads(document) == {"storage_snapshots": plain}

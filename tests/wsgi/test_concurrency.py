@@ -14,8 +14,8 @@ CALLERS = 32
 ROUNDS = 6
 
 
-def echo(request):
-    """Two pages of a snapshot that is named after the key that signed the request."""
+def echo_access_key(request):
+    """Respond with two pages of a snapshot whose name is the key that signed the request."""
     if "SnapshotId.1" in request.parameters:
         return error_response("InvalidSnapshot.NotFound", message=request.access_key_id)
     items = snapshot_item("snap-12345678", name=request.access_key_id)
@@ -23,7 +23,7 @@ def echo(request):
 
 
 def test_concurrent_requests_are_signed_by_their_own_caller(programmed_ec2):
-    programmed_ec2.respond = echo
+    programmed_ec2.respond = echo_access_key
     app = shared_application(ec2_endpoint_url=programmed_ec2.url)
 
     def names_of(number):
@@ -43,7 +43,7 @@ def test_concurrent_requests_are_signed_by_their_own_caller(programmed_ec2):
 
 
 def test_interleaved_lists_are_signed_by_their_own_caller(programmed_ec2):
-    programmed_ec2.respond = echo
+    programmed_ec2.respond = echo_access_key
     app = shared_application(ec2_endpoint_url=programmed_ec2.url)
 
     def start(key):

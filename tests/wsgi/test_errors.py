@@ -142,7 +142,7 @@ def test_no_error_discloses_the_secret(programmed_client, programmed_ec2, format
 
 def test_failed_creates_do_not_use_up_the_retries_of_reads(programmed_client, programmed_ec2):
     def respond(request):
-        # 120 creates: as many as would use up botocore's quota.
+        # 120 creates would exhaust the retry quota of botocore.
         is_create = request.action == "CreateSnapshot"
         return error_response("InternalError", 500) if is_create else snapshots_page("")
 

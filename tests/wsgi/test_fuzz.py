@@ -31,8 +31,8 @@ def fuzzed(programmed_ec2):
     return programmed_ec2, app
 
 
-def check(response):
-    """The status is one of the contract's, and the document is valid in its format."""
+def check_documented(response):
+    """Check that the status is a documented one, and the document valid in its format."""
     assert response.status_code in STATUSES, response.text
     body = b"".join(response.app_iter)
     content_type = response.headers.get("Content-Type")
@@ -115,7 +115,7 @@ def test_any_request_gets_a_documented_response(
     if is_known:
         request.headers["Authorization"] = AUTHORIZATION
     request.environ.update(headers)
-    check(request.get_response(app))
+    check_documented(request.get_response(app))
 
 
 PAGE = snapshots_page(
@@ -135,7 +135,7 @@ ADDRESSES = st.sampled_from(
 
 @st.composite
 def damaged_pages(draw):
-    """EC2's page with some bytes taken out, put in or written over."""
+    """Draw a page of EC2 with some bytes removed, inserted or replaced."""
     page = bytearray(PAGE)
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(page)))
@@ -154,9 +154,9 @@ def test_any_ec2_response_gives_a_documented_response(fuzzed, address, body, sta
     ec2, app = fuzzed
     ec2.respond = always(EC2Response(body, status))
     try:
-        check(Request.blank(address, authorization=AUTHORIZATION).get_response(app))
+        check_documented(Request.blank(address, authorization=AUTHORIZATION).get_response(app))
     except ConnectionError:
-        assert b"nextToken" in body  # a list of many pages that could not go on
+        assert b"nextToken" in body  # a list whose next page could not be parsed
 
 
 @QUICK
@@ -164,16 +164,16 @@ def test_any_ec2_response_gives_a_documented_response(fuzzed, address, body, sta
 def test_any_ec2_error_gives_a_documented_response(fuzzed, code, message, status):
     ec2, app = fuzzed
     try:
-        answer = error_response("Code", status, message)
+        response = error_response("Code", status, message)
     except UnicodeEncodeError:
         return
-    ec2.respond = always(EC2Response(answer.body.replace(b"Code", code.encode(errors="ignore"))))
+    ec2.respond = always(EC2Response(response.body.replace(b"Code", code.encode(errors="ignore"))))
     request = Request.blank("/api/realms", authorization=AUTHORIZATION)
-    check(request.get_response(app))
+    check_documented(request.get_response(app))
 
 
 class Snapshots(RuleBasedStateMachine):
-    """Random sequences of create, show, list and delete, against what they should leave."""
+    """Random sequences of create, show, list and delete, compared with the expected state."""
 
     ids = Bundle("ids")
     server = None
@@ -185,7 +185,7 @@ class Snapshots(RuleBasedStateMachine):
         self.ec2.respond = EC2Model()
         self.expected = {}
 
-    def ask(self, method, address, status, **parameters):
+    def send(self, method, address, status, **parameters):
         request = Request.blank(
             f"/api/storage_snapshots{address}",
             POST=parameters or None,
@@ -199,25 +199,25 @@ class Snapshots(RuleBasedStateMachine):
 
     @rule(target=ids, name=st.sampled_from(["", "a", "<&>"]))
     def create(self, name):
-        made = self.ask("POST", "", 201, volume_id="vol-12345678", name=name.replace("<&>", "b"))
+        made = self.send("POST", "", 201, volume_id="vol-12345678", name=name.replace("<&>", "b"))
         snapshot = made["storage_snapshot"]
         self.expected[snapshot["id"]] = snapshot
         return snapshot["id"]
 
     @rule(id=ids)
     def show(self, id):
-        assert self.ask("GET", f"/{id}", 200)["storage_snapshot"] == self.expected[id]
+        assert self.send("GET", f"/{id}", 200)["storage_snapshot"] == self.expected[id]
 
     @rule(id=ids)
     def list_one(self, id):
-        assert self.ask("GET", f"?id={id}", 200)["storage_snapshots"] == [self.expected[id]]
+        assert self.send("GET", f"?id={id}", 200)["storage_snapshots"] == [self.expected[id]]
 
     @rule(id=consumes(ids))
     def delete(self, id):
-        self.ask("DELETE", f"/{id}", 204)
-        self.ask("GET", f"/{id}", 404)
-        self.ask("DELETE", f"/{id}", 404)
-        assert self.ask("GET", f"?id={id}", 200)["storage_snapshots"] == []
+        self.send("DELETE", f"/{id}", 204)
+        self.send("GET", f"/{id}", 404)
+        self.send("DELETE", f"/{id}", 404)
+        assert self.send("GET", f"?id={id}", 200)["storage_snapshots"] == []
         del self.expected[id]
 
 

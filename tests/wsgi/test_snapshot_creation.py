@@ -159,7 +159,7 @@ def test_repeated_idempotency_key_returns_the_first_snapshot(scenario, format):
     ec2 = scenario.model()
     key = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
     first = scenario.create(headers=key, name="weekly")
-    # Another replica, or this one after a restart.
+    # Another replica, or the same one after a restart.
     again = scenario.create(headers=key, name="weekly", client=scenario.replica())
     assert first.body == again.body
     assert again.headers["Location"] == first.headers["Location"]

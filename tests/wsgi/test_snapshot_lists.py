@@ -15,7 +15,7 @@ IDS = [f"snap-{number:08x}" for number in range(TOTAL)]
 
 
 def pages(request):
-    """2,500 snapshots in pages of MaxResults, as EC2 gives them."""
+    """Respond with 2,500 snapshots in pages of MaxResults, as EC2 does."""
     start = int(request.parameters.get("NextToken", "0"))
     end = min(start + int(request.parameters["MaxResults"]), TOTAL)
     items = "".join(map(snapshot_item, IDS[start:end]))
