@@ -1,37 +1,41 @@
-"""The WSGI application, and the factories that Paste calls."""
+"""The WSGI application and the Paste factories: they wire the parts together."""
 
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from webob import Request
+from webob import Request, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.utils import import_string
 
-from dcproxy import deltacloud, errors, logs, metrics, settings
-from dcproxy.answers import complete, error_document
-from dcproxy.dispatch import respond
-from dcproxy.ec2 import EC2
-from dcproxy.observed import observed
-from dcproxy.routes import asks_for_snapshots
-from dcproxy.settings import Settings
-from dcproxy.trace import trace_of
+from dcproxy import settings, upstream
+from dcproxy.context import RequestContext
+from dcproxy.deltacloud.protocol import SERVER
+from dcproxy.deltacloud.request import ApiRequest, read_request
+from dcproxy.deltacloud.responses import add_common_headers, error_response, options_response
+from dcproxy.deltacloud.routes import ROUTES, is_for_snapshots
+from dcproxy.ec2.client import EC2Client
+from dcproxy.operations.context import OperationContext
+from dcproxy.operations.translation import api_error
+from dcproxy.server import gunicorn, logs, metrics
+from dcproxy.server.instrumentation import instrumented, with_context
+from dcproxy.settings import Settings, UpstreamSettings
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+Operation = Callable[[OperationContext], Response]
 
 
-def app_factory(global_conf: dict[str, str], **options: str) -> "WSGIApplication":
-    """Make the application of a Paste section (``use = egg:dcproxy``).
+def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
+    """Create the application of a Paste section (``use = egg:dcproxy``).
 
     Raises ``SettingError`` for an option that is not known or not allowed.
     """
-    _name_the_server()
+    gunicorn.set_server_header(SERVER)
+    gunicorn.hide_requests_in_logs()
     ours = settings.from_options(options, Settings)
     logs.configure(ours.log_format, global_conf.get("__file__"))
     app = application(ours)
-    # botocore's models live as long as the worker: no garbage collection has to walk them again.
+    # botocore's models live as long as the worker: garbage collection need not visit them again.
     gc.collect()
     gc.freeze()
     return app
@@ -39,78 +43,101 @@ def app_factory(global_conf: dict[str, str], **options: str) -> "WSGIApplication
 
 def filter_factory(
     global_conf: dict[str, str], **options: str
-) -> "Callable[[WSGIApplication], WSGIApplication]":
-    """Make the filter of a Paste section, for the front of an old server.
+) -> Callable[[WSGIApplication], WSGIApplication]:
+    """Create the filter of a Paste section, for the front of an old server.
 
-    It answers the storage snapshots of the ec2 driver, and hands everything else on untouched.
+    It answers requests for storage snapshots of the ec2 driver and passes on all others unchanged.
     Raises as ``app_factory``.
     """
     ours = app_factory(global_conf, **options)
 
-    def around(app: "WSGIApplication") -> "WSGIApplication":
-        def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def filter(app: WSGIApplication) -> WSGIApplication:
+        def filtered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-            is_ours = asks_for_snapshots(path, environ.get("HTTP_X_DELTACLOUD_DRIVER"))
+            is_ours = is_for_snapshots(path, environ.get("HTTP_X_DELTACLOUD_DRIVER"))
             return (ours if is_ours else app)(environ, start_response)
 
-        return answer
+        return filtered
 
-    return around
-
-
-def _name_the_server() -> None:
-    # Clients compare Server with the entry point's version. gunicorn drops an application's
-    # Server header and writes this module attribute instead.
-    gunicorn_wsgi = sys.modules.get("gunicorn.http.wsgi")
-    if gunicorn_wsgi is not None:
-        gunicorn_wsgi.SERVER = deltacloud.SERVER  # type: ignore[attr-defined]
+    return filter
 
 
-def application(
-    settings: Settings, pause: Callable[[float], None] = time.sleep
-) -> "WSGIApplication":
-    """Make the WSGI application that answers Deltacloud requests with EC2.
+def upstream_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
+    """Create the application of a Paste section (``use = egg:dcproxy#upstream``).
 
-    ``pause`` waits for some seconds. Raises ``SettingError`` for a default provider that is no
+    Raises ``SettingError``.
+    """
+    ours = settings.from_options(options, UpstreamSettings)
+    return with_context(upstream.upstream_handler(ours))
+
+
+def application(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> WSGIApplication:
+    """Create the WSGI application that answers Deltacloud requests with EC2.
+
+    ``sleep`` waits for some seconds. Raises ``SettingError`` for a default provider that is not a
     region of EC2.
     """
-    ec2 = EC2(settings)
-    beside = _beside(settings)
+    recorded = metrics.get_metrics()
+    ec2 = EC2Client(settings, recorded.record_ec2_call)
+    operations = _operations()
 
-    def respond_or_fail(
-        environ: "WSGIEnvironment", start_response: "StartResponse"
+    def respond(request: ApiRequest, context: RequestContext) -> Response:
+        if request.error is not None:
+            raise request.error
+        if request.allow:
+            return options_response(request.allow)
+        assert request.urls is not None  # noqa: S101 (a request without an error has them)
+        operation = operations[request.handler]
+        return operation(OperationContext(request, request.urls, ec2, settings, context, sleep))
+
+    def handle(
+        environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
     ) -> Iterable[bytes]:
-        request = Request(environ)
+        http = Request(environ)
+        # Documents are created for each request, so a part of one cannot be continued.
+        http.range = None
+        request = read_request(http, ec2.hosts, settings.trusted_hosts)
+        context.provider = request.provider or ""
+        context.operation = request.handler or "none"
+        if request.credentials:
+            context.access_key_id = request.credentials.user[-4:]
         try:
-            response = respond(request, ec2, settings, pause)
+            response = respond(request, context)
         except Exception as error:
-            failure = trace_of(environ).error = errors.from_any(error)
-            response = error_document(request, failure)
-        return complete(response, environ)(environ, start_response)
+            response = error_response(request, api_error(error), context)
+        add_common_headers(response, context)
+        return response(environ, start_response)
 
-    watched = observed(respond_or_fail, settings.provider)
+    endpoints = _operational_endpoints(settings)
+    deltacloud = instrumented(handle, recorded, settings.provider)
 
-    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        return beside.get(environ.get("PATH_INFO", ""), watched)(environ, start_response)
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return endpoints.get(environ.get("PATH_INFO", ""), deltacloud)(environ, start_response)
 
     proxies = settings.trusted_proxies
     if not proxies:
-        return answer
+        return app
     return ProxyFix(
-        answer, x_for=proxies, x_proto=proxies, x_host=proxies, x_port=proxies, x_prefix=proxies
+        app, x_for=proxies, x_proto=proxies, x_host=proxies, x_port=proxies, x_prefix=proxies
     )
 
 
-def _beside(settings: Settings) -> "dict[str, WSGIApplication]":
-    """Make what answers at the addresses for those who watch, none of them Deltacloud's."""
-    applications: dict[str, WSGIApplication] = {}
+def _operations() -> dict[str, Operation]:
+    """Import the operations that the route table names."""
+    handlers = {route.handler for route in ROUTES}
+    return {handler: import_string(f"dcproxy.operations.{handler}") for handler in handlers}
+
+
+def _operational_endpoints(settings: Settings) -> dict[str, WSGIApplication]:
+    """Create the health and metrics endpoints, which are not part of Deltacloud."""
+    endpoints: dict[str, WSGIApplication] = {}
     if settings.health:
-        applications[settings.health] = _is_healthy
+        endpoints[settings.health] = _health
     if settings.metrics:
-        applications[settings.metrics] = metrics.exposition()
-    return applications
+        endpoints[settings.metrics] = metrics.exposition()
+    return endpoints
 
 
-def _is_healthy(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+def _health(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
     return [b"ok\n"]

@@ -1,73 +1,59 @@
-"""The options of a Paste section as one typed, validated, frozen object."""
+"""The options of a Paste section, each declared once: type, constraint, default, description.
+
+Parsing, error messages and the tables in ``docs/configuration.md`` come from these declarations.
+"""
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from dcproxy.logs import FORMATS
-
 
 class SettingError(ValueError):
-    """An option that stops the start; the message names it, its value and what is allowed."""
+    """A wrong option; the message names the option, its value and what is allowed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the operator decided. Times are in seconds.
+class OptionType(NamedTuple):
+    """How to parse the text of an option, and what is allowed. ``parse`` raises ``ValueError``."""
 
-    ``ec2_endpoint_url`` None: AWS's own endpoint of the region. ``provider`` is the region of a
-    request that names none. ``owners`` are the owner ids of a list that names none; empty: every
-    snapshot that the caller may use. ``regions`` are those that botocore does not know.
-    ``page_size`` is EC2's ``MaxResults``. ``retry_attempts`` is how often EC2 is asked in all.
-    ``create_tag``: each create carries a tag, by which it happens once. ``health`` and ``metrics``
-    are addresses for those who watch, None where there is none. ``log_format`` None: text in a
-    terminal, JSON elsewhere. ``trusted_proxies`` is how many proxies stand in front, whose
-    forwarded headers are believed. ``trusted_hosts`` are the names allowed in Host, with a dot
-    before those whose sub-domains are too; empty: all.
-    """
-
-    ec2_endpoint_url: str | None = None
-    provider: str = "us-east-1"
-    owners: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
-    page_size: int = 1000
-    connect_timeout: float = 5.0
-    read_timeout: float = 60.0
-    retry_attempts: int = 3
-    create_tag: bool = True
-    health: str | None = "/healthz"
-    metrics: str | None = "/metrics"
-    log_format: str | None = None
-    trusted_proxies: int = 0
-    trusted_hosts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamSettings:
-    """Where the old server is, behind the filter. Times are in seconds."""
-
-    url: str
-    connect_timeout: float = 5.0
-    read_timeout: float = 60.0
-
-
-AnySettings = TypeVar("AnySettings", Settings, UpstreamSettings)
-
-
-class _Option(NamedTuple):
     parse: Callable[[str], Any]
     allowed: str
 
 
-def _url(text: str) -> str:
+def _matching(pattern: str, allowed: str) -> OptionType:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError
+        return text
+
+    return OptionType(parse, allowed)
+
+
+def _list_of(item: OptionType, allowed: str) -> OptionType:
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(map(item.parse, re.split(r"[,\s]+", text.strip())))
+
+    return OptionType(parse, allowed)
+
+
+def _whole_number(low: int, high: int) -> OptionType:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return OptionType(parse, f"a whole number from {low} to {high}")
+
+
+def _parse_url(text: str) -> str:
     url = urlsplit(text)
     if (
         url.scheme not in {"http", "https"}
         or not url.hostname
-        or (url.port == 0)
+        or url.port == 0
         or url.username is not None
         or url.query
         or url.fragment
@@ -76,59 +62,14 @@ def _url(text: str) -> str:
     return text
 
 
-def _region(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", text):
-        raise ValueError
-    return text
-
-
-def _regions(text: str) -> tuple[str, ...]:
-    return tuple(map(_region, _words(text)))
-
-
-def _host_names(text: str) -> tuple[str, ...]:
-    names = tuple(_words(text))
-    if not all(re.fullmatch(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", name) for name in names):
-        raise ValueError
-    return names
-
-
-def _words(text: str) -> list[str]:
-    return re.split(r"[,\s]+", text.strip())
-
-
-def owner_ids(text: str) -> tuple[str, ...]:
-    """Split a list of owners such as ``self, 123456789012``; ``ValueError`` when one is none.
-
-    The rule is that of DescribeSnapshots in the EC2 API reference.
-    """
-    owners = tuple(_words(text))
-    if not all(re.fullmatch(r"self|amazon|[0-9]{12}", owner) for owner in owners):
-        raise ValueError
-    return owners
-
-
-OWNERS_ALLOWED = "self, amazon or account numbers of 12 digits"
-
-
-def _whole_number(low: int, high: int) -> _Option:
-    def parse(text: str) -> int:
-        number = int(text)
-        if not low <= number <= high:
-            raise ValueError
-        return number
-
-    return _Option(parse, f"a whole number from {low} to {high}")
-
-
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     seconds = float(text)
     if not (math.isfinite(seconds) and 0 < seconds <= 3600):
         raise ValueError
     return seconds
 
 
-def _path(text: str) -> str | None:
+def _parse_path(text: str) -> str | None:
     if text == "off":
         return None
     if not re.fullmatch(r"/[\w./-]*", text, re.ASCII) or text.startswith("/api"):
@@ -136,63 +77,122 @@ def _path(text: str) -> str | None:
     return text
 
 
-def _switch(text: str) -> bool:
-    return {"on": True, "off": False}[text]
+_REGION = _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "an EC2 region such as us-east-1")
+_HOST = _matching(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", "a host name")
+_SECONDS = OptionType(_parse_seconds, "a number of seconds above 0, at most 3600")
+_SWITCH = OptionType({"on": True, "off": False}.__getitem__, "on or off")
+
+OWNERS = _list_of(
+    _matching("self|amazon|[0-9]{12}", "an owner"), "self, amazon or account numbers of 12 digits"
+)
+"""Owners of snapshots, such as ``self, 123456789012`` (EC2 API reference, DescribeSnapshots)."""
 
 
-def _log_format(text: str) -> str:
-    if text not in FORMATS:
-        raise ValueError
-    return text
+def _option(type: OptionType, description: str, default: Any = MISSING) -> Any:
+    return field(default=default, metadata={"type": type, "description": description})
 
 
-_SECONDS = _Option(_seconds, "a number of seconds above 0, at most 3600")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options of ``egg:dcproxy``. Times are in seconds, None and empty tuples are unset."""
 
-_OPTIONS = {
-    "ec2_endpoint_url": _Option(_url, "a URL such as https://ec2.example.org/"),
-    "provider": _Option(_region, "an EC2 region such as us-east-1"),
-    "owners": _Option(owner_ids, OWNERS_ALLOWED),
-    "regions": _Option(_regions, "names of regions, such as RegionOne, RegionTwo"),
-    "page_size": _whole_number(5, 1000),
-    "connect_timeout": _SECONDS,
-    "read_timeout": _SECONDS,
-    "retry_attempts": _whole_number(1, 10),
-    "create_tag": _Option(_switch, "on or off"),
-    "health": _Option(_path, "off, or a path such as /healthz"),
-    "metrics": _Option(_path, "off, or a path such as /metrics"),
-    "log_format": _Option(_log_format, "json or text"),
-    "trusted_proxies": _whole_number(0, 10),
-    "trusted_hosts": _Option(
-        _host_names, "names of hosts, such as cloud.example.org, .example.org"
-    ),
-    "url": _Option(_url, "a URL such as http://127.0.0.1:3002"),
-}
+    ec2_endpoint_url: str | None = _option(
+        OptionType(_parse_url, "a URL such as https://ec2.example.org/"),
+        "URL of EC2 for all regions. Unset: the AWS endpoint of the region.",
+        None,
+    )
+    provider: str = _option(
+        _REGION, "EC2 region of requests that do not name a provider.", "us-east-1"
+    )
+    regions: tuple[str, ...] = _option(
+        _list_of(_REGION, "names of regions, such as RegionOne, RegionTwo"),
+        "Regions that botocore does not know, for private clouds.",
+        (),
+    )
+    owners: tuple[str, ...] = _option(
+        OWNERS,
+        "Owners of the snapshots in a list without `owner_id`. Unset: every snapshot that the "
+        "caller may use, public ones included.",
+        (),
+    )
+    page_size: int = _option(
+        _whole_number(5, 1000), "Snapshots or volumes per EC2 request of a list.", 1000
+    )
+    connect_timeout: float = _option(_SECONDS, "Time limit for a connection to EC2.", 5.0)
+    read_timeout: float = _option(_SECONDS, "Time limit for each read of an EC2 response.", 60.0)
+    retry_attempts: int = _option(
+        _whole_number(1, 10), "EC2 requests per call, the first one included.", 3
+    )
+    create_tag: bool = _option(
+        _SWITCH, "Whether each new snapshot carries the tag that makes its creation safe.", True
+    )
+    health: str | None = _option(
+        OptionType(_parse_path, "off, or a path such as /healthz"),
+        "Path of the health check.",
+        "/healthz",
+    )
+    metrics: str | None = _option(
+        OptionType(_parse_path, "off, or a path such as /metrics"),
+        "Path of the Prometheus metrics.",
+        "/metrics",
+    )
+    log_format: str | None = _option(
+        _matching("json|text", "json or text"),
+        "Format of log lines. Unset: text in a terminal, JSON elsewhere.",
+        None,
+    )
+    trusted_proxies: int = _option(
+        _whole_number(0, 10), "Proxies in front whose `X-Forwarded-*` headers are trusted.", 0
+    )
+    trusted_hosts: tuple[str, ...] = _option(
+        _list_of(_HOST, "names of hosts, such as cloud.example.org, .example.org"),
+        "Host names that requests may use; a leading dot allows sub-domains. Unset: any.",
+        (),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamSettings:
+    """The options of ``egg:dcproxy#upstream``. Times are in seconds."""
+
+    url: str = _option(
+        OptionType(_parse_url, "a URL such as http://127.0.0.1:3002"), "URL of the old server."
+    )
+    connect_timeout: float = _option(
+        _SECONDS, "Time limit for a connection to the old server.", 5.0
+    )
+    read_timeout: float = _option(_SECONDS, "Time limit for each read of its response.", 60.0)
+
+
+AnySettings = TypeVar("AnySettings", Settings, UpstreamSettings)
 
 
 def setting_error(name: str, value: str, allowed: str) -> SettingError:
-    """Say of one option what it is, what it was set to, and what is allowed."""
+    """Build the error for an option whose value is not allowed."""
     without_password = re.sub(r"//.*@", "//***@", value)
     return SettingError(f"option {name} = {without_password!r} is not allowed: it takes {allowed}")
 
 
 def from_options(options: Mapping[str, str], kind: type[AnySettings]) -> AnySettings:
-    """Read the options of a Paste section. An option with an empty value counts as not there.
+    """Parse the options of a Paste section into ``kind``. An empty value is an unset option.
 
-    ``kind`` is the class of settings to make of them. Raises ``SettingError`` for an unknown
-    option, one that is missing, or a value that is not allowed.
+    Raises ``SettingError`` for an unknown or missing option, and for a value that is not allowed.
     """
-    known = {field.name: field for field in fields(kind)}
+    declared = {declaration.name: declaration for declaration in fields(kind)}
     values = {}
     for name, text in options.items():
-        if name not in known:
-            raise SettingError(f"option {name} is not known: the options are {', '.join(known)}")
+        if name not in declared:
+            raise SettingError(f"option {name} is not known: the options are {', '.join(declared)}")
         if not text.strip():
             continue
+        type = declared[name].metadata["type"]
         try:
-            values[name] = _OPTIONS[name].parse(text.strip())
+            values[name] = type.parse(text.strip())
         except (KeyError, ValueError):
-            raise setting_error(name, text, _OPTIONS[name].allowed) from None
-    for name, field in known.items():
-        if field.default is MISSING and name not in values:
-            raise SettingError(f"option {name} is missing: it takes {_OPTIONS[name].allowed}")
+            raise setting_error(name, text, type.allowed) from None
+    for name, declaration in declared.items():
+        if declaration.default is MISSING and name not in values:
+            raise SettingError(
+                f"option {name} is missing: it takes {declaration.metadata['type'].allowed}"
+            )
     return kind(**values)

@@ -1,15 +1,15 @@
-"""The old server behind the filter, as a WSGI application: ``use = egg:dcproxy#upstream``.
+"""``egg:dcproxy#upstream``, the reverse proxy to the old server behind the filter.
 
-Requests and answers are streamed through; urllib3 speaks to the server. It writes the percent
-escapes of an address in upper case (``%2f`` as ``%2F``, which RFC 3986 says is the same) and
-leaves everything else as it was sent.
+Requests and responses are streamed; urllib3 is the client. It writes the percent-encoding of a path
+in upper case (``%2f`` as ``%2F``, which RFC 3986 calls equivalent) and changes nothing else.
 """
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, cast
 from urllib.parse import urlsplit
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, Timeout, connection_from_url
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
@@ -20,14 +20,13 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import is_hop_by_hop_header, parse_list_header
 from werkzeug.wsgi import LimitedStream, get_content_length
 
-from dcproxy import settings
-from dcproxy.answers import VIA, address, broken_off, complete, error_document
-from dcproxy.errors import DeltacloudError
+from dcproxy.context import RequestContext
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.request import read_format
+from dcproxy.deltacloud.responses import VIA, abort_response, add_common_headers, error_response
 from dcproxy.settings import UpstreamSettings
-from dcproxy.trace import trace_of
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+Handler = Callable[[WSGIEnvironment, StartResponse, RequestContext], Iterable[bytes]]
 
 _CHUNK_BYTES = 64 * 1024
 _MAX_CONNECTIONS = 128
@@ -35,16 +34,11 @@ _MAX_CONNECTIONS = 128
 log = logging.getLogger(__name__)
 
 
-def app_factory(global_conf: dict[str, str], **options: str) -> "WSGIApplication":
-    """Make the application of a Paste section. Raises ``SettingError``."""
-    return upstream(settings.from_options(options, UpstreamSettings))
+def upstream_handler(settings: UpstreamSettings) -> Handler:
+    """Create the handler that passes each request on to ``settings.url``.
 
-
-def upstream(settings: UpstreamSettings) -> "WSGIApplication":
-    """Make the application that passes each request on to ``settings.url``.
-
-    Method, path, query, body, Host and credentials go as they came. A server that is gone or
-    silent is a 502; redirects are the client's to follow.
+    Method, path, query, body, Host and credentials stay as they are. A server that cannot be
+    reached or does not respond is a 502; redirects are left to the client.
     """
     base = settings.url.rstrip("/")
     prefix = urlsplit(base).path
@@ -55,12 +49,14 @@ def upstream(settings: UpstreamSettings) -> "WSGIApplication":
         retries=False,
     )
 
-    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def handle(
+        environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
+    ) -> Iterable[bytes]:
         chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
         try:
             response = pool.urlopen(
                 environ["REQUEST_METHOD"],
-                prefix + _target(environ),
+                prefix + _target(environ, context),
                 body=_body(environ, chunked),
                 headers=_request_headers(environ),
                 chunked=chunked,
@@ -70,44 +66,51 @@ def upstream(settings: UpstreamSettings) -> "WSGIApplication":
             )
             headers = _response_headers(response)
         except ClientDisconnected:
-            return _failure(environ, 400, "The body is not complete.")(environ, start_response)
+            failure = _failure(environ, context, 400, "The body is incomplete.")
+            return failure(environ, start_response)
         except (HTTPError, OSError) as error:
             log.warning(
                 "the server at %s: %s",
                 base,
                 type(error).__name__,
-                extra={"request_id": trace_of(environ).request_id},
+                extra={"request_id": context.request_id},
             )
             what = _FAILURES.get(type(error), "cannot be reached")
-            failure = _failure(environ, 502, f"The server behind this one {what}.")
+            failure = _failure(environ, context, 502, f"The server behind this one {what}.")
             return failure(environ, start_response)
         start_response(f"{response.status} {response.reason}", headers)
-        return _stream(response, environ)
+        return _stream(response, environ, context)
 
-    return answer
+    return handle
 
 
 _FAILURES: dict[type[Exception], str] = {
-    ReadTimeoutError: "did not answer in time",
-    ProtocolError: "gave no answer that can be passed on",
+    ReadTimeoutError: "did not respond in time",
+    ProtocolError: "sent a response that cannot be passed on",
 }
 
 
-def _failure(environ: "WSGIEnvironment", status: int, message: str) -> Response:
-    error = DeltacloudError(status, message)
-    return complete(error_document(Request(environ), error), environ)
+def _failure(
+    environ: WSGIEnvironment, context: RequestContext, status: int, message: str
+) -> Response:
+    request = read_format(Request(environ))
+    response = error_response(request, ApiError(status, message), context)
+    add_common_headers(response, context)
+    return response
 
 
-def _target(environ: "WSGIEnvironment") -> str:
-    # RAW_URI is gunicorn's, REQUEST_URI that of other servers: the address as the client sent it.
+def _target(environ: WSGIEnvironment, context: RequestContext) -> str:
+    # The request target as the client sent it, under gunicorn and under other servers.
     raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
     if not raw.startswith("/"):
         url = urlsplit(raw)
-        raw = url._replace(scheme="", netloc="").geturl() if url.netloc else address(environ)
+        query = environ.get("QUERY_STRING")
+        read = context.path + (f"?{query}" if query else "")
+        raw = url._replace(scheme="", netloc="").geturl() if url.netloc else read
     return raw.partition("#")[0]
 
 
-def _body(environ: "WSGIEnvironment", chunked: bool) -> IO[bytes] | None:
+def _body(environ: WSGIEnvironment, chunked: bool) -> IO[bytes] | None:
     body: IO[bytes] = environ["wsgi.input"]
     if chunked:
         return body
@@ -116,7 +119,7 @@ def _body(environ: "WSGIEnvironment", chunked: bool) -> IO[bytes] | None:
     return cast(IO[bytes], LimitedStream(body, length)) if length else None
 
 
-def _request_headers(environ: "WSGIEnvironment") -> HTTPHeaderDict:
+def _request_headers(environ: WSGIEnvironment) -> HTTPHeaderDict:
     given = list(EnvironHeaders(environ))
     headers = HTTPHeaderDict(_end_to_end(given))
     headers.discard("Expect")
@@ -131,10 +134,10 @@ def _request_headers(environ: "WSGIEnvironment") -> HTTPHeaderDict:
 
 def _response_headers(response: BaseHTTPResponse) -> list[tuple[str, str]]:
     headers = _end_to_end(list(response.headers.iteritems()))
-    # http.client takes what comes before the answer (103 Early Hints) for the answer.
+    # http.client takes an interim response (103 Early Hints) for the final one.
     if response.status < 200 or not all(_VALUE.fullmatch(value) for _, value in headers):
         response.close()
-        raise ProtocolError("an answer that cannot be passed on")
+        raise ProtocolError("a response that cannot be passed on")
     return [*headers, ("Via", VIA)]
 
 
@@ -142,7 +145,7 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def _end_to_end(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Leave out what is meant for the next hop only (RFC 9110, 7.6.1)."""
+    """Remove hop-by-hop headers (RFC 9110, 7.6.1)."""
     of_hop = {
         token.lower()
         for name, value in headers
@@ -160,16 +163,16 @@ def _appended(values: str | None, value: str) -> str:
     return f"{values}, {value}" if values else value
 
 
-def _stream(response: BaseHTTPResponse, environ: "WSGIEnvironment") -> Iterator[bytes]:
+def _stream(
+    response: BaseHTTPResponse, environ: WSGIEnvironment, context: RequestContext
+) -> Iterator[bytes]:
     try:
         yield from response.stream(_CHUNK_BYTES, decode_content=False)
         response.release_conn()
     except HTTPError as error:
         log.error(
-            "an answer broke off: %s",
-            type(error).__name__,
-            extra={"request_id": trace_of(environ).request_id},
+            "a response was cut: %s", type(error).__name__, extra={"request_id": context.request_id}
         )
-        raise broken_off(environ) from error
+        raise abort_response(context.connection, environ["SERVER_PROTOCOL"]) from error
     finally:
         response.close()

@@ -1,23 +1,26 @@
-"""Drivers: there is one, EC2, and its providers are EC2's regions. Needs no credentials."""
+"""Drivers: the only one is EC2, and its providers are the regions."""
 
 from webob import Response
 
-from dcproxy import deltacloud
-from dcproxy.errors import DeltacloudError
-from dcproxy.operations.call import Call, document
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.protocol import DRIVER
+from dcproxy.deltacloud.responses import document_response
+from dcproxy.operations import translation
+from dcproxy.operations.context import OperationContext
 
 
-def index(call: Call) -> Response:
-    """``GET /api/drivers``."""
-    wanted = call.query.get("id", deltacloud.DRIVER) == deltacloud.DRIVER
-    hosts = call.ec2.hosts if wanted else {}
-    return document(call, call.format.documents.drivers(hosts, call.urls))
+def index(context: OperationContext) -> Response:
+    """``GET /api/drivers``; ``?id=`` leaves that one."""
+    drivers = translation.drivers(context.ec2.hosts)
+    if context.request.query.get("id", DRIVER) != DRIVER:
+        drivers = []
+    document = context.renderer.drivers(drivers, context.urls)
+    return document_response(context.request.format, document)
 
 
-def show(call: Call) -> Response:
+def show(context: OperationContext) -> Response:
     """``GET /api/drivers/:id``."""
-    if call.route.id != deltacloud.DRIVER:
-        raise DeltacloudError(
-            404, f"There is no driver {call.route.id!r}, only {deltacloud.DRIVER}."
-        )
-    return document(call, call.format.documents.driver(call.ec2.hosts, call.urls))
+    if context.request.id != DRIVER:
+        raise ApiError(404, f"There is no driver {context.request.id!r}, only {DRIVER}.")
+    [driver] = translation.drivers(context.ec2.hosts)
+    return document_response(context.request.format, context.renderer.driver(driver, context.urls))

@@ -1,23 +1,27 @@
-"""The entry point: where clients start, and log in."""
+"""The entry point, with which clients start and log in."""
 
 from webob import Response
 
-from dcproxy import native
-from dcproxy.errors import DeltacloudError
-from dcproxy.operations.call import Call, ask, document
+from dcproxy.deltacloud.responses import document_response
+from dcproxy.ec2 import xml
+from dcproxy.ec2.errors import EC2Error
+from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.translation import api_error
 
 
-def show(call: Call) -> Response:
-    """``GET /api``; with ``force_auth`` it checks the caller's credentials against EC2."""
-    if call.query.get("force_auth", "").lower() not in {"", "0", "false"}:
-        _check_credentials(call)
-    return document(call, call.format.documents.entry_point(call.urls, call.provider))
+def show(context: OperationContext) -> Response:
+    """``GET /api``; with ``force_auth`` it checks the credentials against EC2."""
+    request = context.request
+    if request.query.get("force_auth", "").lower() not in {"", "0", "false"}:
+        _check_credentials(context)
+    document = context.renderer.entry_point(request.provider, context.urls)
+    return document_response(request.format, document)
 
 
-def _check_credentials(call: Call) -> None:
+def _check_credentials(context: OperationContext) -> None:
     try:
-        ask(call, native.zones, "describe_availability_zones")
-    except DeltacloudError as error:
-        # Who may not list zones has still proved who they are.
-        if error.status != 403:
+        call_ec2(context, xml.zones, "DescribeAvailabilityZones")
+    except EC2Error as error:
+        # A caller who may not list zones has proved who it is.
+        if api_error(error).status != 403:
             raise

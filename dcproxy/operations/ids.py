@@ -2,13 +2,13 @@
 
 import re
 
-from dcproxy.errors import DeltacloudError
+from dcproxy.deltacloud.errors import ApiError
 
 SNAPSHOT_ID = re.compile(r"snap-[0-9A-Fa-f]{8,17}")
 VOLUME_ID = re.compile(r"vol-[0-9A-Fa-f]{8,17}")
 
 
 def check_id(pattern: re.Pattern[str], id: str) -> None:
-    """Raise a 404 ``DeltacloudError`` for what cannot be an id, so that EC2 is not asked."""
+    """Raise a 404 ``ApiError`` for a text that cannot be an id, without calling EC2."""
     if not pattern.fullmatch(id):
-        raise DeltacloudError(404, f"There is no {id!r}: that is not an id of EC2.")
+        raise ApiError(404, f"There is no {id!r}: that is not an id of EC2.")

@@ -1,30 +1,32 @@
-"""Realms: EC2's availability zones."""
+"""Realms: the availability zones of EC2."""
 
 from webob import Response
 
-from dcproxy import native
-from dcproxy.errors import DeltacloudError
-from dcproxy.native import Zone
-from dcproxy.operations.call import Call, ask, document, documents, one_or_none, pages
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.ec2 import xml
+from dcproxy.ec2.records import Zone
+from dcproxy.operations import translation
+from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
 
 
-def index(call: Call) -> Response:
-    """``GET /api/realms``, with ``?id=`` just that one."""
-    if "id" in call.query:
-        found = one_or_none(lambda: _zone(call, call.query["id"]))
+def index(context: OperationContext) -> Response:
+    """``GET /api/realms``; ``?id=`` leaves that one."""
+    if "id" in context.request.query:
+        pages = one_or_none(lambda: _zone(context, context.request.query["id"]))
     else:
-        found = pages(call, native.zones, "describe_availability_zones")
-    return documents(call, found, call.format.documents.realms)
+        pages = paginate(context, xml.zones, "DescribeAvailabilityZones")
+    return list_response(context, "realms", pages, translation.realms)
 
 
-def show(call: Call) -> Response:
+def show(context: OperationContext) -> Response:
     """``GET /api/realms/:id``."""
-    zone = _zone(call, call.route.id)
-    return document(call, call.format.documents.realm(zone, call.urls))
+    [realm] = translation.realms([_zone(context, context.request.id)])
+    return member_response(context, "realms", realm)
 
 
-def _zone(call: Call, name: str) -> Zone:
-    for zone in ask(call, native.zones, "describe_availability_zones").records:
+def _zone(context: OperationContext, name: str) -> Zone:
+    for zone in call_ec2(context, xml.zones, "DescribeAvailabilityZones").records:
         if zone.name == name:
             return zone
-    raise DeltacloudError(404, f"There is no realm {name!r} in {call.region}.")
+    raise ApiError(404, f"There is no realm {name!r} in {context.region}.")

@@ -1,114 +1,141 @@
-"""Storage snapshots: the four operations of the API page, and the form for people."""
-
-from collections.abc import Mapping
+"""Storage snapshots: the four operations of the API page, and the form for browsers."""
 
 from webob import Response
 
-from dcproxy import native, parameters
-from dcproxy.documents import html
-from dcproxy.errors import DeltacloudError
-from dcproxy.native import Snapshot
-from dcproxy.operations import creation
-from dcproxy.operations.call import Call, ask, document, documents, one_or_none, pages
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.models import ErrorDocument
+from dcproxy.deltacloud.renderers import html
+from dcproxy.deltacloud.responses import document_response, error_response
+from dcproxy.deltacloud.routes import allowed_methods
+from dcproxy.ec2 import xml
+from dcproxy.ec2.errors import EC2Error
+from dcproxy.ec2.records import Snapshot
+from dcproxy.operations import snapshot_creation, translation
+from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.ids import SNAPSHOT_ID, VOLUME_ID, check_id
-from dcproxy.routes import allowed_methods
-from dcproxy.settings import OWNERS_ALLOWED, owner_ids
+from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
+from dcproxy.settings import OWNERS
 
 
-def index(call: Call) -> Response:
-    """``GET /api/storage_snapshots``, with ``?id=`` just that one, with ``?owner_id=`` theirs."""
-    owners = call.settings.owners
-    if call.query.get("owner_id"):
-        owners = _owners(call.query["owner_id"])
+def index(context: OperationContext) -> Response:
+    """``GET /api/storage_snapshots``; ``?id=`` leaves that one, ``?owner_id=`` those of owners."""
+    query = context.request.query
+    owners = context.settings.owners
+    if query.get("owner_id"):
+        owners = _owners(query["owner_id"])
     filters = {"OwnerIds": owners} if owners else {}
-    if "id" in call.query:
+    if "id" in query:
         # EC2 takes either ids or a page size.
-        found = one_or_none(lambda: _snapshot(call, call.query["id"], **filters))
+        pages = one_or_none(lambda: _snapshot(context, query["id"], **filters))
     else:
-        page_size = call.settings.page_size
-        found = pages(call, native.snapshots, "describe_snapshots", MaxResults=page_size, **filters)
-    return documents(call, found, call.format.documents.storage_snapshots)
+        page_size = context.settings.page_size
+        pages = paginate(
+            context, xml.snapshots, "DescribeSnapshots", MaxResults=page_size, **filters
+        )
+    return list_response(context, "storage_snapshots", pages, translation.storage_snapshots)
 
 
 def _owners(text: str) -> tuple[str, ...]:
     try:
-        return owner_ids(text)
-    except ValueError:
-        raise DeltacloudError(
-            400, f"owner_id {text!r} names no owner: it takes {OWNERS_ALLOWED}."
-        ) from None
+        owners: tuple[str, ...] = OWNERS.parse(text)
+    except ValueError as error:
+        raise ApiError(
+            400, f"owner_id {text!r} is not allowed: it takes {OWNERS.allowed}."
+        ) from error
+    return owners
 
 
-def show(call: Call) -> Response:
+def show(context: OperationContext) -> Response:
     """``GET /api/storage_snapshots/:id``."""
-    snapshot = _snapshot(call, call.route.id)
-    return document(call, call.format.documents.storage_snapshot(snapshot, call.urls))
+    return _snapshot_response(context, _snapshot(context, context.request.id))
 
 
-def _snapshot(call: Call, id: str, **filters: object) -> Snapshot:
+def _snapshot_response(
+    context: OperationContext, snapshot: Snapshot, status: int = 200
+) -> Response:
+    [model] = translation.storage_snapshots([snapshot])
+    return member_response(context, "storage_snapshots", model, status)
+
+
+def _snapshot(context: OperationContext, id: str, **filters: object) -> Snapshot:
     check_id(SNAPSHOT_ID, id)
-    page = ask(call, native.snapshots, "describe_snapshots", SnapshotIds=[id], **filters)
+    page = call_ec2(context, xml.snapshots, "DescribeSnapshots", SnapshotIds=[id], **filters)
     if not page.records:
-        raise DeltacloudError(404, f"There is no storage snapshot {id}.")
+        raise ApiError(404, f"There is no storage snapshot {id}.")
     return page.records[0]
 
 
-def new(call: Call) -> Response:
-    """``GET /api/storage_snapshots/new``: a form, which only a page can be."""
-    if not call.format.is_page:
-        raise DeltacloudError(406, "This is a form for people: it comes as text/html only.")
-    return document(call, html.new_storage_snapshot(call.query, call.urls))
+def new(context: OperationContext) -> Response:
+    """``GET /api/storage_snapshots/new``: a form, available as HTML only."""
+    if not context.request.format.is_page:
+        raise ApiError(406, "This form is available as text/html only.")
+    form = html.new_storage_snapshot(context.request.query, context.urls)
+    return document_response(context.request.format, form)
 
 
-def create(call: Call) -> Response:
+def create(context: OperationContext) -> Response:
     """``POST /api/storage_snapshots`` with ``volume_id``, ``name`` and ``description``."""
-    given = call.query | parameters.form(call.request)
     try:
-        snapshot = _create(call, given)
-    except DeltacloudError as error:
-        error.form = given
-        raise
-    response = document(call, call.format.documents.storage_snapshot(snapshot, call.urls), 201)
-    response.location = call.urls.member("storage_snapshots", snapshot.id)
+        snapshot = _create(context)
+    except (ApiError, EC2Error) as error:
+        if not context.request.format.is_page:
+            raise
+        return _filled_form(context, error)
+    response = _snapshot_response(context, snapshot, 201)
+    response.location = context.urls.member("storage_snapshots", snapshot.id)
     return response
 
 
-def _create(call: Call, given: Mapping[str, str]) -> Snapshot:
-    volume_id = given.get("volume_id", "")
+def _create(context: OperationContext) -> Snapshot:
+    params = context.request.parameters
+    volume_id = params.get("volume_id", "")
     if not VOLUME_ID.fullmatch(volume_id):
-        raise DeltacloudError(
+        raise ApiError(
             400,
             f"volume_id {volume_id!r} is not the id of a volume, such as vol-0bc0de60."
             if volume_id
             else "volume_id is missing: it takes the id of the volume to make a snapshot of.",
             parameter="volume_id",
         )
-    return creation.create(call, volume_id, given.get("name", ""), given.get("description", ""))
+    return snapshot_creation.create(
+        context, volume_id, params.get("name", ""), params.get("description", "")
+    )
 
 
-def destroy(call: Call) -> Response:
+def _filled_form(context: OperationContext, error: Exception) -> Response:
+    """Send the form again, with the error and what the person filled in."""
+    request = context.request
+
+    def render(document: ErrorDocument) -> str:
+        return html.new_storage_snapshot(request.parameters, context.urls, document)
+
+    return error_response(request, translation.api_error(error), context.request_context, render)
+
+
+def destroy(context: OperationContext) -> Response:
     """``DELETE /api/storage_snapshots/:id``."""
-    check_id(SNAPSHOT_ID, call.route.id)
+    id = context.request.id
+    check_id(SNAPSHOT_ID, id)
     try:
-        ask(call, native.deleted, "delete_snapshot", SnapshotId=call.route.id)
-    except DeltacloudError as error:
-        # Gone by the first try, whose answer was lost.
-        if not (error.status == 404 and error.after_lost_answer):
+        call_ec2(context, xml.deleted, "DeleteSnapshot", SnapshotId=id)
+    except EC2Error as error:
+        # An earlier attempt, whose response was lost, has deleted it.
+        if not (error.earlier_response_lost and translation.is_not_found(error)):
             raise
     return Response(status=204)
 
 
-def destroy_by_post(call: Call) -> Response:
-    """``POST /api/storage_snapshots/:id`` with ``_method=delete``: forms know no DELETE."""
-    given = call.query | parameters.form(call.request)
-    if given.get("_method", "").lower() != "delete":
-        raise DeltacloudError(
+def destroy_by_post(context: OperationContext) -> Response:
+    """``POST /api/storage_snapshots/:id`` with ``_method=delete``, as HTML forms send it."""
+    request = context.request
+    if request.parameters.get("_method", "").lower() != "delete":
+        raise ApiError(
             405,
-            "POST is possible here only with the parameter _method=delete.",
-            headers={"Allow": ", ".join(allowed_methods(call.request.path_info))},
+            "POST is allowed here only with the parameter _method=delete.",
+            headers={"Allow": ", ".join(allowed_methods(request.http.path_info))},
         )
-    response = destroy(call)
-    if call.format.is_page:
-        to_the_list = [("Location", call.urls.collection("storage_snapshots"))]
-        return Response(status=303, headerlist=to_the_list)
+    response = destroy(context)
+    if request.format.is_page:
+        list_url = context.urls.collection("storage_snapshots")
+        return Response(status=303, headerlist=[("Location", list_url)])
     return response

@@ -18,7 +18,7 @@ def make_snapshot(page, site, volume_id, name):
     page.get_by_label("Volume").fill(volume_id)
     page.get_by_label("Name").fill(name)
     page.get_by_label("Description").fill("made in a browser")
-    page.get_by_role("button", name="Make the snapshot").click()
+    page.get_by_role("button", name="Create the snapshot").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Storage snapshot snap-")
 
 
@@ -33,7 +33,7 @@ def test_browser_is_challenged_for_credentials(browser, site):
 def test_user_creates_finds_and_deletes_a_snapshot(page, site, volume_id):
     page.goto(site)
     page.get_by_role("navigation").get_by_role("link", name="Storage snapshots").click()
-    page.get_by_role("link", name="Make a new snapshot").click()
+    page.get_by_role("link", name="Create a snapshot").click()
     make_snapshot(page, site, volume_id, "browser & co.")
     page.get_by_role("navigation").get_by_role("link", name="Storage snapshots").click()
     row = page.get_by_role("row").filter(has_text="browser & co.")
@@ -42,7 +42,7 @@ def test_user_creates_finds_and_deletes_a_snapshot(page, site, volume_id):
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.get_by_role("button", name="Delete…").click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.get_by_role("button", name="Delete…").click()
     page.get_by_role("button", name="Delete the snapshot").click()
@@ -54,7 +54,7 @@ def test_form_error_keeps_the_input(page, site):
     page.goto(f"{site}/storage_snapshots/new")
     page.get_by_label("Volume").fill("vol-00000000")
     page.get_by_label("Name").fill("kept")
-    page.get_by_role("button", name="Make the snapshot").click()
+    page.get_by_role("button", name="Create the snapshot").click()
     expect(page.get_by_role("alert")).to_contain_text("InvalidVolume.NotFound")
     expect(page.get_by_label("Volume")).to_have_value("vol-00000000")
     expect(page.get_by_label("Name")).to_have_value("kept")
@@ -108,7 +108,7 @@ def test_every_page_fits_the_viewport_and_is_accessible(
     page.get_by_role("button", name="Delete…").click()
     check_layout_and_accessibility(page, f"delete-{width}-{scheme}")
     page.goto(f"{site}/storage_snapshots/new?volume_id=vol-00000000")
-    page.get_by_role("button", name="Make the snapshot").click()
+    page.get_by_role("button", name="Create the snapshot").click()
     check_layout_and_accessibility(page, f"form-error-{width}-{scheme}")
     context.close()
 

@@ -80,8 +80,8 @@ def test_help_names_each_option():
         (["-p", "http"], "http is no port"),
         (["-i", "openstack"], "invalid choice: 'openstack'"),
         (["-c", "nothing.ini"], "there is no file nothing.ini"),
-        (["--check"], "--check goes with --config"),
-        (["-c", PROXY_INI, "-P", "eu-west-1"], "--config goes without --provider"),
+        (["--check"], "--check needs --config"),
+        (["-c", PROXY_INI, "-P", "eu-west-1"], "--config excludes --provider"),
     ],
 )
 def test_invalid_argument_is_reported_in_one_line(arguments, message):
@@ -161,7 +161,7 @@ def test_address_of_the_file_is_used(tmp_path):
 def test_check_accepts_a_valid_file():
     result = dcproxy("--check", "-c", PROXY_INI)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"{PROXY_INI} is good\n"
+    assert result.stdout == f"{PROXY_INI} is correct\n"
 
 
 def test_check_reports_an_invalid_file(tmp_path):

@@ -128,7 +128,7 @@ def test_gunicorn_serves_tls(tmp_path, moto_url, by):
             ini.write_text(PROXY_INI.read_text().replace("workers = 2", files))
             command = [BIN / "dcproxy", "--config", ini, "--port", "0"]
             server = stack.enter_context(running(command, tmp_path / "log"))
-            assert f"dcproxy answers at https://localhost:{server.port}/api" in (
+            assert f"dcproxy listens on https://localhost:{server.port}/api" in (
                 server.log.read_text()
             )
         context = ssl.create_default_context(cafile=ca)

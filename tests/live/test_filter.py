@@ -73,9 +73,7 @@ def test_snapshot_requests_go_to_ec2(front, old, programmed_ec2):
 def test_snapshots_are_created_in_ec2(front, old, programmed_ec2):
     programmed_ec2.respond = always(created_response(snapshot_item("snap-12345678")))
     response, _ = front.get(
-        f"{SNAPSHOTS}?volume_id=vol-12345678",
-        {"Authorization": AUTHORIZATION},
-        method="POST",
+        f"{SNAPSHOTS}?volume_id=vol-12345678", {"Authorization": AUTHORIZATION}, method="POST"
     )
     assert response.status == 201
     assert old.requests == []

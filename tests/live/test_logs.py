@@ -188,7 +188,7 @@ def test_command_logs_text_in_a_terminal(tmp_path):
     seen = []
     threading.Thread(target=collect, args=(ours, seen), daemon=True).start()
     try:
-        url = wait_until(lambda: re.search(r"answers at (\S+)", "".join(seen)), "the address")[1]
+        url = wait_until(lambda: re.search(r"listens on (\S+)", "".join(seen)), "the address")[1]
         subprocess.run(["curl", "-sf", url], check=True, stdout=subprocess.DEVNULL)
         wait_until(lambda: re.search(r"Z INFO GET /api 200 \w", "".join(seen)), "the line")
     finally:

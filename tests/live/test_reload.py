@@ -19,7 +19,7 @@ from tests.support.servers import (
     wait_until,
 )
 
-METRICS_FOLDERS = "dcproxy-figures-*"
+METRICS_FOLDERS = "dcproxy-metrics-*"
 REQUESTS = ("dcproxy_requests_total", ("entry_point.show", "200"))
 
 

@@ -169,11 +169,7 @@ def reload(replica):
 
 @pytest.mark.parametrize(
     ("balancer", "roll"),
-    [
-        (balancers.haproxy, restart),
-        (balancers.nginx, restart),
-        (balancers.haproxy, reload),
-    ],
+    [(balancers.haproxy, restart), (balancers.nginx, restart), (balancers.haproxy, reload)],
 )
 def test_rolling_upgrade_under_load_fails_no_read_and_loses_or_duplicates_no_create(
     tmp_path, balancer, roll, moto_url, ec2, volume_id, snapshot_id

@@ -41,10 +41,7 @@ SHORT = (
     ],
 )
 def test_faulty_endpoint_is_502_within_the_time_limit(tmp_path, faulty_endpoint, message):
-    with (
-        faulty_endpoint() as url,
-        gunicorn(tmp_path, url, *THREADS, replace=SHORT) as server,
-    ):
+    with faulty_endpoint() as url, gunicorn(tmp_path, url, *THREADS, replace=SHORT) as server:
         connection = server.connect()
         connection.timeout = BOUND
         started = time.monotonic()

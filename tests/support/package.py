@@ -4,19 +4,19 @@ Only unit tests import the package themselves, and only the module that they tes
 """
 
 from dcproxy.app import application
-from dcproxy.mock import running as running_moto
-from dcproxy.operations.creation import CREATE_TAG
-from dcproxy.operations.creation import LOOK_PAUSES as POLL_DELAYS
-from dcproxy.parameters import MAX_BODY_BYTES
-from dcproxy.routes import match
+from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
+from dcproxy.deltacloud.urls import Urls
+from dcproxy.operations.snapshot_creation import CREATE_TAG
+from dcproxy.operations.snapshot_creation import LOOK_DELAYS as POLL_DELAYS
+from dcproxy.server.mock import running as running_moto
 from dcproxy.settings import Settings
 from tests.support.addresses import BASE_URL
 
 # Where the package sends a request to EC2, for tests that make it fail.
-EC2_CALL = "dcproxy.ec2.EC2.call"
+EC2_CALL = "dcproxy.ec2.client.EC2Client.call"
 
 # The URLs of a request without driver and provider.
-_, URLS = match("GET", "/api", BASE_URL, ())
+URLS = Urls(BASE_URL, ())
 
 __all__ = [
     "CREATE_TAG",

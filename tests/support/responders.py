@@ -2,12 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.support.ec2_responses import (
-    EC2Response,
-    error_response,
-    snapshot_item,
-    snapshots_page,
-)
+from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
 from tests.support.ec2_server import EC2Request
 
 Responder = Callable[[EC2Request], EC2Response]

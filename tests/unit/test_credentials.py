@@ -1,6 +1,6 @@
 """The credentials of a caller."""
 
-from dcproxy.credentials import Credentials
+from dcproxy.deltacloud.credentials import Credentials
 
 
 def test_secret_is_not_in_a_repr():

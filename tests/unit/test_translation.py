@@ -3,12 +3,16 @@
 import json as json_module
 from datetime import datetime
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from dcproxy import native
-from dcproxy.documents import json, xml
+from dcproxy.deltacloud.renderers import json, xml
+from dcproxy.ec2 import xml as ec2_xml
+from dcproxy.ec2.errors import EC2Error, outcome_of_response
+from dcproxy.ec2.records import Snapshot
+from dcproxy.operations import translation
 from tests.support.ec2_responses import NAMESPACE
 from tests.support.package import URLS
 
@@ -124,8 +128,83 @@ def test_translation_equals_the_reference_translation(snapshots, pretty):
         reference_snapshot(item)
         for item in etree.fromstring(page).iterfind("e:snapshotSet/e:item", {"e": NAMESPACE})
     ]
-    records = native.snapshots(page).records
-    document = "".join(xml.storage_snapshots([records], URLS)).encode()
+    models = translation.storage_snapshots(ec2_xml.snapshots(page).records)
+    document = "".join(xml.collection("storage_snapshots", [models], URLS)).encode()
     assert [json_structure_of(snapshot) for snapshot in etree.fromstring(document)] == plain
-    document = "".join(json.storage_snapshots([records], URLS))
+    document = "".join(json.collection("storage_snapshots", [models], URLS))
     assert json_module.loads(document) == {"storage_snapshots": plain}
+
+
+@pytest.mark.parametrize(
+    ("time", "created"),
+    [
+        ("2011-07-28T21:54:19.000Z", "Thu Jul 28 21:54:19 UTC 2011"),
+        ("2011-07-28T21:54:19Z", "Thu Jul 28 21:54:19 UTC 2011"),
+        ("2008-10-20T18:23:59.123Z", "Mon Oct 20 18:23:59 UTC 2008"),
+        ("2024-02-29T00:00:00.000Z", "Thu Feb 29 00:00:00 UTC 2024"),
+        ("2026-01-04T09:08:07.000Z", "Sun Jan 04 09:08:07 UTC 2026"),
+    ],
+)
+def test_timestamp_format(time, created):
+    assert translation.created(time) == created
+
+
+@pytest.mark.parametrize(
+    ("volume_id", "is_known"), [("vol-0bc0de60", True), ("vol-ffffffff", False), ("", False)]
+)
+def test_volume_of_a_copied_or_foreign_snapshot_is_unknown(volume_id, is_known):
+    snapshot = Snapshot("snap-45b8d024", volume_id, "", "completed", "", "")
+    [model] = translation.storage_snapshots([snapshot])
+    assert (model.volume_id, model.volume_is_known) == (volume_id, is_known)
+
+
+def test_name_of_a_snapshot_without_a_name_tag_is_its_id():
+    snapshot = Snapshot("snap-45b8d024", "vol-0bc0de60", "", "completed", "", "")
+    [model] = translation.storage_snapshots([snapshot])
+    assert model.name == "snap-45b8d024"
+
+
+@pytest.mark.parametrize(
+    ("code", "of_ec2", "status"),
+    [
+        ("AuthFailure", 401, 401),
+        ("InvalidClientTokenId", 403, 401),
+        ("InvalidAccessKeyId", 403, 401),
+        ("SignatureDoesNotMatch", 403, 401),
+        ("IncompleteSignature", 400, 401),
+        ("MissingAuthenticationToken", 403, 401),
+        ("ExpiredToken", 400, 401),
+        ("RequestExpired", 400, 401),
+        ("UnauthorizedOperation", 403, 403),
+        ("AccessDenied", 403, 403),
+        ("OptInRequired", 401, 403),
+        ("Blocked", 400, 403),
+        ("PendingVerification", 400, 403),
+        ("InvalidSnapshot.NotFound", 400, 404),
+        ("InvalidVolume.NotFound", 400, 404),
+        ("MissingParameter", 400, 400),
+        ("InvalidParameterValue", 400, 400),
+        ("InvalidParameterCombination", 400, 400),
+        ("InvalidSnapshotID.Malformed", 400, 400),
+        ("InvalidSnapshot.InUse", 400, 409),
+        ("IncorrectState", 400, 409),
+        ("SnapshotLimitExceeded", 400, 409),
+        ("ConcurrentSnapshotLimitExceeded", 400, 409),
+        ("RequestLimitExceeded", 503, 502),
+        ("Throttling", 400, 502),
+        ("InternalError", 500, 502),
+        ("Unavailable", 503, 502),
+        ("NeverHeardOfIt", 400, 400),
+        ("NeverHeardOfIt", 404, 404),
+        ("NeverHeardOfIt", 418, 400),
+        ("NeverHeardOfIt", 429, 502),
+        ("NeverHeardOfIt", 500, 502),
+        ("NeverHeardOfIt", 307, 502),
+    ],
+)
+def test_status_of_an_ec2_error(code, of_ec2, status):
+    outcome = outcome_of_response(code, of_ec2)
+    error = translation.api_error(EC2Error("No.", outcome, code=code, http_status=of_ec2))
+    assert error.status == status
+    assert error.code == code
+    assert error.message == f"{code}: No."

@@ -74,7 +74,7 @@ def test_read_timeout_is_502():
     with silent_endpoint() as url:
         client = client_of(new_application(ec2_endpoint_url=url, read_timeout=0.2))
         message = read_xml(client.get(SNAPSHOT, status=502)).findtext("message")
-    assert message.startswith("EC2 in us-east-1 did not answer in time. (X-Request-Id: ")
+    assert message.startswith("EC2 in us-east-1 did not respond in time. (X-Request-Id: ")
 
 
 @pytest.mark.parametrize(

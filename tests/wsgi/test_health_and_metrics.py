@@ -50,8 +50,8 @@ def test_ec2_calls_and_retries_are_counted(programmed_client, programmed_ec2, in
     programmed_client.get(SNAPSHOTS)
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
     programmed_client.get(SNAPSHOTS, status=403)
-    assert increase_of("dcproxy_ec2_requests_total", "describe_snapshots", "ok") == 1
-    assert increase_of("dcproxy_ec2_requests_total", "describe_snapshots", "refused") == 1
+    assert increase_of("dcproxy_ec2_requests_total", "DescribeSnapshots", "ok") == 1
+    assert increase_of("dcproxy_ec2_requests_total", "DescribeSnapshots", "refused") == 1
     assert increase_of("dcproxy_ec2_retries_total") == 1
 
 

@@ -89,7 +89,7 @@ def test_delete_asks_for_confirmation_and_redirects_to_the_list(client, snapshot
 def test_list_page_links_to_the_callers_own_snapshots(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
     page = programmed_client.get(SNAPSHOTS, headers=HTML)
-    page.click("Only my own", extra_environ={"HTTP_ACCEPT": "text/html"})
+    page.click("My own", extra_environ={"HTTP_ACCEPT": "text/html"})
     assert programmed_ec2.requests[-1].parameters["Owner.1"] == "self"
 
 

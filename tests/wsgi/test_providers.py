@@ -80,7 +80,7 @@ def test_snapshot_created_in_a_region_is_shown_there(client, snapshot_in, region
 )
 def test_duplicate_matrix_parameter_is_400(client, matrix):
     message = read_xml(client.get(f"/api{matrix}", status=400)).findtext("message")
-    assert "twice" in message
+    assert "repeated" in message
 
 
 @pytest.mark.parametrize("matrix", [";", ";;", ";provider=", ";provider", ";=x", ";driver=;x"])

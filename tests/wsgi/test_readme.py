@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from dcproxy.ec2 import ACTIONS
+from dcproxy.ec2.session import ACTIONS
 from dcproxy.settings import Settings, from_options
 from tests.support.application import client_of, new_application
 from tests.support.package import running_moto
@@ -64,7 +64,7 @@ def policy(without=()):
 
 def test_policy_allows_what_is_called_and_the_tag_of_a_create():
     allowed = [action for statement in policy()["Statement"] for action in statement["Action"]]
-    called = {"ec2:" + action.title().replace("_", "") for action in ACTIONS}
+    called = {f"ec2:{action}" for action in ACTIONS}
     assert sorted(allowed) == sorted(called | {"ec2:CreateTags"})
 
 

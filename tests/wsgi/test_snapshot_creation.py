@@ -100,7 +100,7 @@ def test_duplicate_snapshot_that_cannot_be_deleted_is_logged(scenario, caplog):
     ec2 = scenario.model((LOST, EXECUTED), lag=len(POLL_DELAYS))
     ec2.delete_faults = [(DENIED, False)]
     assert id_of(scenario.create()) == "snap-00000001"
-    assert "snap-00000002 is one too many" in caplog.text
+    assert "duplicate snapshot snap-00000002 could not be deleted" in caplog.text
 
 
 def test_unknown_outcome_is_502_naming_the_tag(scenario):
@@ -167,8 +167,7 @@ def test_repeated_idempotency_key_returns_the_first_snapshot(scenario, format):
 
 
 @pytest.mark.parametrize(
-    "other",
-    [{"volume_id": "vol-87654321"}, {"name": "other"}, {"description": "other"}],
+    "other", [{"volume_id": "vol-87654321"}, {"name": "other"}, {"description": "other"}]
 )
 def test_idempotency_key_with_other_parameters_is_422(scenario, other):
     ec2 = scenario.model()

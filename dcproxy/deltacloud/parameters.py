@@ -1,0 +1,98 @@
+"""The parameters of a request: those of its query, and those of the form in its body."""
+
+import re
+from io import BytesIO
+from urllib.parse import parse_qsl
+
+from webob import Request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_options_header
+from werkzeug.wsgi import get_input_stream
+
+from dcproxy.deltacloud.errors import ApiError
+
+MAX_BODY_BYTES = 1_000_000
+_MAX_PARAMETERS = 1000
+
+# Characters that XML 1.0 cannot hold, and the replacement for bytes that were not UTF-8.
+_UNACCEPTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffc\U00010000-\U0010ffff]")
+
+
+def query(request: Request) -> dict[str, str]:
+    """Read the query of a request. Of a repeated parameter, the last value counts.
+
+    Raises a 400 ``ApiError`` when it is not UTF-8 text.
+    """
+    try:
+        return _urlencoded(request.environ.get("QUERY_STRING", "").encode("latin-1"))
+    except ValueError as error:
+        raise ApiError(
+            400, "The query cannot be read: it takes percent-encoded UTF-8 text."
+        ) from error
+
+
+def form(request: Request) -> dict[str, str]:
+    """Read the form in the body of a request; without a body there are no parameters.
+
+    Raises ``ApiError``: 413 for a body over ``MAX_BODY_BYTES``, 415 for one that is not
+    a form, 400 for one that cannot be read.
+    """
+    body = _body(request)
+    if not body:
+        return {}
+    media_type, options = parse_options_header(request.headers.get("Content-Type", ""))
+    media_type = media_type.lower()
+    try:
+        if media_type == "multipart/form-data":
+            return _multipart(body, options)
+        if media_type in {"", "application/x-www-form-urlencoded"}:
+            return _urlencoded(body)
+    except (ValueError, HTTPException) as error:
+        raise ApiError(
+            400, "The body cannot be read: it is not the form in UTF-8 that Content-Type announces."
+        ) from error
+    raise ApiError(
+        415,
+        f"A body of type {media_type} is not supported: send a form as "
+        "application/x-www-form-urlencoded or multipart/form-data.",
+    )
+
+
+def _body(request: Request) -> bytes:
+    try:
+        # One byte more than allowed: werkzeug cuts a longer stream without an error.
+        body = get_input_stream(request.environ, max_content_length=MAX_BODY_BYTES + 1).read()
+    except RequestEntityTooLarge as error:
+        raise _too_large() from error
+    except Exception as error:
+        # Each server has its own errors for a body that is cut or badly chunked.
+        raise ApiError(400, "The body is broken or incomplete.") from error
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    return body
+
+
+def _too_large() -> ApiError:
+    return ApiError(413, f"The body is too large: at most {MAX_BODY_BYTES} bytes are allowed.")
+
+
+def _urlencoded(text: bytes) -> dict[str, str]:
+    pairs = parse_qsl(
+        text.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
+    )
+    return _acceptable(dict(pairs))
+
+
+def _multipart(body: bytes, options: dict[str, str]) -> dict[str, str]:
+    parser = FormDataParser(max_form_parts=_MAX_PARAMETERS, silent=False)
+    _, fields, _ = parser.parse(BytesIO(body), "multipart/form-data", len(body), options)
+    if None in fields:
+        raise ValueError("a part without a name")
+    return _acceptable({name: values[-1] for name, values in fields.lists()})
+
+
+def _acceptable(parameters: dict[str, str]) -> dict[str, str]:
+    if any(map(_UNACCEPTABLE.search, (*parameters, *parameters.values()))):
+        raise ValueError
+    return parameters

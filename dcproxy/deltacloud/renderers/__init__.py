@@ -1,0 +1,1 @@
+"""Models to documents: one module per format, and the choice between them."""

@@ -1,0 +1,108 @@
+"""Deltacloud documents as HTML pages, which work without scripts."""
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dcproxy.deltacloud import protocol
+from dcproxy.deltacloud.models import Driver, ErrorDocument, Model
+from dcproxy.deltacloud.urls import Urls
+
+_ROWS_GO_HERE = "<!-- rows -->"
+
+
+@cache
+def headers() -> Mapping[str, str]:
+    """Return the headers of a response in this format; they keep other pages from using it."""
+    style_hash = base64.b64encode(sha256(_style().encode()).digest()).decode()
+    return {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style_hash}'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        # Not no-referrer: browsers would then send "Origin: null" with the forms of these pages.
+        "Referrer-Policy": "same-origin",
+        "X-Frame-Options": "DENY",
+    }
+
+
+@cache
+def _style() -> str:
+    return (files(__package__) / "templates" / "style.css").read_text("utf-8")
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        protocol=protocol,
+        style=Markup(_style()),  # noqa: S704 (a file of the package)
+    )
+    return environment
+
+
+def _page(template: str, urls: Urls | None, **values: object) -> str:
+    return _templates().get_template(template).render(urls=urls, **values)
+
+
+def entry_point(provider: str | None, urls: Urls) -> str:
+    """Write the entry point; ``provider`` is the one that the request named."""
+    return _page("entry_point.html", urls, provider=provider)
+
+
+def collection(name: str, pages: Iterable[Sequence[Model]], urls: Urls) -> Iterator[str]:
+    """Write the list of a collection."""
+    before, after = _page(f"{name}.html", urls).split(_ROWS_GO_HERE)
+    rows = _templates().get_template(f"{name}_rows.html")
+    hrefs = {collection: urls.collection(collection) for collection in protocol.COLLECTIONS}
+    yield before
+    for page in pages:
+        yield rows.render(page=page, hrefs=hrefs)
+    yield after
+
+
+def member(collection: str, model: Model, urls: Urls) -> str:
+    """Write one member of a collection; that of a volume has the form for a snapshot of it."""
+    form = _form({"volume_id": model.id})
+    template = f"{collection.removesuffix('s')}.html"
+    return _page(template, urls, model=model, form=form, error=None)
+
+
+def new_storage_snapshot(
+    values: Mapping[str, str], urls: Urls, error: ErrorDocument | None = None
+) -> str:
+    """Write the form that creates a storage snapshot, filled with ``values``.
+
+    ``error`` says why an earlier attempt failed.
+    """
+    return _page("new_storage_snapshot.html", urls, form=_form(values), error=error)
+
+
+def _form(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: values.get(name, "") for name in ("volume_id", "name", "description")}
+
+
+def drivers(drivers: Sequence[Driver], urls: Urls) -> str:
+    """Write the list of drivers."""
+    return _page("drivers.html", urls, drivers=drivers)
+
+
+def driver(driver: Driver, urls: Urls) -> str:
+    """Write a driver with the entry points of its providers."""
+    return _page("driver.html", urls, driver=driver)
+
+
+def error(error: ErrorDocument, urls: Urls | None) -> str:
+    """Write an error."""
+    return _page("error.html", urls, error=error)

@@ -1,0 +1,148 @@
+"""Deltacloud documents in JSON."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from dcproxy.deltacloud import protocol
+from dcproxy.deltacloud.models import (
+    Driver,
+    ErrorDocument,
+    Model,
+    Realm,
+    StorageSnapshot,
+    StorageVolume,
+)
+from dcproxy.deltacloud.urls import Urls
+
+_dump = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
+def headers() -> Mapping[str, str]:
+    """Return the headers of a response in this format."""
+    return {"Content-Type": "application/json"}
+
+
+def entry_point(provider: str | None, urls: Urls) -> str:
+    """Write the entry point; ``provider`` is the one that the request named."""
+    links = [
+        {
+            "rel": name,
+            "href": urls.collection(name),
+            "features": [
+                {
+                    "name": feature.name,
+                    "rel": feature.operation,
+                    "params": [{"name": feature.parameter}],
+                }
+                for feature in features
+            ],
+        }
+        for name, features in protocol.COLLECTIONS.items()
+    ]
+    api = {
+        "version": protocol.VERSION,
+        "driver": protocol.DRIVER,
+        "provider": provider,
+        "links": links,
+    }
+    return _dump({"api": api})
+
+
+def collection(name: str, pages: Iterable[Sequence[Model]], urls: Urls) -> Iterator[str]:
+    """Write the list of a collection."""
+    _, value_of = _MEMBERS[name]
+    yield f'{{"{name}":['
+    comma = ""
+    for page in pages:
+        if page:
+            yield comma + _dump(list(map(value_of(urls), page)))[1:-1]
+            comma = ","
+    yield "]}"
+
+
+def member(collection: str, model: Model, urls: Urls) -> str:
+    """Write one member of a collection."""
+    name, value_of = _MEMBERS[collection]
+    return _dump({name: value_of(urls)(model)})
+
+
+def _snapshot_value(urls: Urls) -> Callable[[StorageSnapshot], dict[str, Any]]:
+    return partial(
+        _snapshot, urls.collection("storage_snapshots"), urls.collection("storage_volumes")
+    )
+
+
+def _snapshot(snapshots_url: str, volumes_url: str, snapshot: StorageSnapshot) -> dict[str, Any]:
+    id, name, description, created, _, state, volume_id, _ = snapshot
+    return {
+        "id": id,
+        "href": f"{snapshots_url}/{id}",
+        "name": name,
+        "description": description or None,
+        "state": state,
+        "created": created or None,
+        "storage_volume": {
+            "id": volume_id,
+            "href": f"{volumes_url}/{volume_id}",
+            "rel": "storage_volume",
+        }
+        if volume_id
+        else None,
+    }
+
+
+def _volume(urls: Urls, volume: StorageVolume) -> dict[str, Any]:
+    realm_url = urls.member("realms", volume.realm_id)
+    return {
+        "id": volume.id,
+        "href": urls.member("storage_volumes", volume.id),
+        "name": volume.name,
+        "description": None,
+        "state": volume.state,
+        "created": volume.created or None,
+        "capacity": volume.capacity,
+        "kind": None,
+        "device": volume.device or None,
+        "realm": {"id": volume.realm_id, "href": realm_url, "rel": "realm"},
+        "instance": {"id": volume.instance_id} if volume.instance_id else {},
+        "actions": [],
+    }
+
+
+def _realm(urls: Urls, realm: Realm) -> dict[str, Any]:
+    return {
+        "id": realm.id,
+        "href": urls.member("realms", realm.id),
+        "name": realm.id,
+        "state": realm.state,
+        "limit": "unlimited" if realm.limit is None else realm.limit,
+    }
+
+
+_MEMBERS: dict[str, tuple[str, Callable[[Urls], Callable[[Any], dict[str, Any]]]]] = {
+    "realms": ("realm", lambda urls: partial(_realm, urls)),
+    "storage_snapshots": ("storage_snapshot", _snapshot_value),
+    "storage_volumes": ("storage_volume", lambda urls: partial(_volume, urls)),
+}
+"""For each collection, the name of a member, and what makes the function of its value."""
+
+
+def drivers(drivers: Sequence[Driver], urls: Urls) -> str:
+    """Write the list of drivers."""
+    return _dump({driver.id: _driver(driver) for driver in drivers})
+
+
+def driver(driver: Driver, urls: Urls) -> str:
+    """Write a driver with the entry points of its providers."""
+    return _dump({"driver": {"id": driver.id, **_driver(driver)}})
+
+
+def _driver(driver: Driver) -> dict[str, Any]:
+    return {"name": driver.name, "entrypoints": {driver.id: dict(driver.providers)}}
+
+
+def error(error: ErrorDocument, urls: Urls | None) -> str:
+    """Write an error."""
+    return _dump({"code": error.status, "message": error.message, "error": error.code})

@@ -1,0 +1,180 @@
+"""An HTTP request, read once: everything after it is typed."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from webob import Request
+from werkzeug.sansio.utils import host_is_trusted
+
+from dcproxy.deltacloud import parameters, routes
+from dcproxy.deltacloud.credentials import Credentials, parse_credentials
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.protocol import DRIVER
+from dcproxy.deltacloud.renderers import negotiation
+from dcproxy.deltacloud.renderers.negotiation import Format
+from dcproxy.deltacloud.urls import Urls, split_matrix
+
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiRequest:
+    """One request.
+
+    ``host`` has its port and is empty when malformed; ``provider`` is None when the request named
+    none; ``id`` is that of the path, ``query`` and ``form`` are its parameters. ``credentials`` are
+    None for a public operation.
+
+    ``error`` is what is wrong with the request. What was not read because of it is empty, except
+    ``format``, which is always known. An OPTIONS request is read up to its methods in ``allow``.
+    """
+
+    http: Request
+    format: Format
+    query: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
+    provider: str | None = None
+    handler: str = ""
+    id: str = ""
+    urls: Urls | None = None
+    allow: Sequence[str] = ()
+    credentials: Credentials | None = None
+    error: ApiError | None = None
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The parameters of query and form; those of the form take precedence."""
+        return {**self.query, **self.form}
+
+
+def read_request(
+    http: Request, providers: Collection[str], trusted_hosts: Collection[str]
+) -> ApiRequest:
+    """Read a request; ``ApiRequest.error`` is set when it is wrong.
+
+    ``providers`` are those that exist. ``trusted_hosts`` are the host names that it may use; empty
+    allows any.
+    """
+    known: dict[str, Any] = {}
+    try:
+        known.update(_read(http, providers, trusted_hosts))
+    except ApiError as error:
+        known["error"] = error
+    return ApiRequest(http=http, **known)
+
+
+def read_format(http: Request) -> ApiRequest:
+    """Read only the query and the format of a request, for an error about anything else."""
+    query, format, _ = _negotiate(http)
+    return ApiRequest(http=http, query=query, format=format, host=_host(http))
+
+
+def _read(
+    http: Request, providers: Collection[str], trusted_hosts: Collection[str]
+) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of an ``ApiRequest`` in the order in which they are checked."""
+    query, format, error = _negotiate(http)
+    host = _host(http)
+    yield from (("query", query), ("format", format), ("host", host))
+    path = _path(http)
+    matrix = _matrix(path)
+    provider = _provider(http, matrix, providers)
+    yield "provider", provider
+    if http.method == "OPTIONS":
+        yield "allow", _allowed_methods(path)
+        return
+    if error is not None:
+        raise error
+    _check_host(host, trusted_hosts)
+    match = routes.match(http.method, path)
+    yield from (("handler", match.handler), ("id", match.id))
+    yield "urls", Urls(http.application_url, matrix.items())
+    _check_origin(http, host)
+    if not match.is_public:
+        yield "credentials", parse_credentials(http.headers.get("Authorization"))
+    if http.method == "POST":
+        yield "form", parameters.form(http)
+
+
+def _negotiate(http: Request) -> tuple[dict[str, str], Format, ApiError | None]:
+    """Read the query and choose the format, also of the error that either of them may cause."""
+    error = None
+    accept = http.headers.get("Accept")
+    try:
+        query = parameters.query(http)
+    except ApiError as unreadable:
+        query, error = {}, unreadable
+    try:
+        format = negotiation.choose(query.get("format"), accept)
+    except ApiError as not_acceptable:
+        format, error = negotiation.choose_for_error(accept), error or not_acceptable
+    return query, format, error
+
+
+def _host(http: Request) -> str:
+    host: str = http.host
+    return host if _HOST.fullmatch(host) else ""
+
+
+def _path(http: Request) -> str:
+    try:
+        path: str = http.path_info
+    except UnicodeDecodeError as error:
+        raise ApiError(404, "There is nothing here: the path is not UTF-8.") from error
+    return path
+
+
+def _matrix(path: str) -> dict[str, str]:
+    _, pairs = split_matrix(path)
+    matrix = dict(pairs)
+    if len(matrix) != len(pairs):
+        raise ApiError(400, "A matrix parameter is repeated: driver and provider are given once.")
+    return matrix
+
+
+def _provider(http: Request, matrix: Mapping[str, str], providers: Collection[str]) -> str | None:
+    driver = matrix.get("driver") or http.headers.get("X-Deltacloud-Driver")
+    if driver and driver != DRIVER:
+        raise ApiError(400, f"There is no driver {driver!r}, only {DRIVER}.")
+    provider = matrix.get("provider") or http.headers.get("X-Deltacloud-Provider") or None
+    if provider and provider not in providers:
+        raise ApiError(
+            400, f"There is no provider {provider!r}: the providers are {', '.join(providers)}."
+        )
+    return provider
+
+
+def _allowed_methods(path: str) -> list[str]:
+    methods = routes.allowed_methods(path)
+    if not methods:
+        raise routes.not_found(path)
+    return methods
+
+
+def _check_host(host: str, trusted_hosts: Collection[str]) -> None:
+    if not host:
+        raise ApiError(400, "The Host header is not a host name.")
+    if trusted_hosts and not host_is_trusted(host, trusted_hosts):
+        raise ApiError(400, f"The host {host} is not served here.")
+
+
+def _check_origin(http: Request, host: str) -> None:
+    # Browsers add Basic credentials to requests that a page of another site makes. The scheme does
+    # not count: behind a balancer with TLS, it differs.
+    if http.method in {"GET", "HEAD"}:
+        return
+    origin = http.headers.get("Origin")
+    if origin is None:
+        is_foreign = http.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}
+    else:
+        sent_from = origin.partition("://")[2]
+        is_foreign = _without_default_port(sent_from) != _without_default_port(host)
+    if is_foreign:
+        raise ApiError(403, "Requests from a page of another site are refused.")
+
+
+def _without_default_port(host: str) -> str:
+    return host.lower().removesuffix(":443").removesuffix(":80")

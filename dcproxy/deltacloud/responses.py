@@ -1,0 +1,112 @@
+"""HTTP responses: documents, errors, and the headers of all of them."""
+
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha1
+from http import HTTPStatus
+
+from webob import Response
+
+from dcproxy.context import RequestContext
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.models import ErrorDocument
+from dcproxy.deltacloud.protocol import DRIVER, SERVER
+from dcproxy.deltacloud.renderers.negotiation import Format
+from dcproxy.deltacloud.request import ApiRequest
+
+VIA = "1.1 dcproxy"
+HEADERS = {
+    "Cache-Control": "max-age=0, private, must-revalidate",
+    "Server": SERVER,
+    "Via": VIA,
+    "X-Deltacloud-Driver": DRIVER,
+}
+"""Headers of every response."""
+
+
+def add_common_headers(response: Response, context: RequestContext) -> None:
+    """Add the headers of every response."""
+    response.headers.update(HEADERS.items())
+    response.headers["X-Request-Id"] = context.request_id
+    if context.provider:
+        response.headers["X-Deltacloud-Provider"] = context.provider
+
+
+def options_response(methods: Sequence[str]) -> Response:
+    """Answer OPTIONS."""
+    return Response(headerlist=[("Allow", ", ".join(methods)), ("Content-Length", "0")])
+
+
+def document_response(format: Format, text: str, status: int = 200) -> Response:
+    """Send a complete document, with its ``ETag``."""
+    body = text.encode()
+    response = Response(
+        body,
+        status=status,
+        headerlist=list(format.renderer.headers().items()),
+        conditional_response=True,
+    )
+    response.etag = sha1(body, usedforsecurity=False).hexdigest()
+    return response
+
+
+def streaming_response(format: Format, body: Iterator[bytes]) -> Response:
+    """Send a document piece by piece."""
+    return Response(app_iter=body, headerlist=list(format.renderer.headers().items()))
+
+
+def error_response(
+    request: ApiRequest,
+    error: ApiError,
+    context: RequestContext,
+    render: Callable[[ErrorDocument], str] | None = None,
+) -> Response:
+    """Send an error in the format of its request, and record it in ``context``.
+
+    ``render`` writes the document in place of the renderer of the format. A 401 has a challenge.
+    The message of a 5xx ends with the request id, by which the log line is found.
+    """
+    context.error_code = error.code
+    message = error.message
+    if error.status >= 500:
+        context.error = message
+        message = f"{message} (X-Request-Id: {context.request_id})"
+    if error.status == 500:
+        context.fault = error.__cause__
+    query_string = request.http.query_string
+    reason = HTTPStatus(error.status).phrase
+    document = ErrorDocument(
+        status=error.status,
+        reason=reason,
+        message=message,
+        code=error.code or reason,
+        url=context.path + (f"?{query_string}" if query_string else ""),
+        provider=context.provider,
+        parameters={**request.query, "id": request.id} if request.id else request.query,
+        parameter=error.parameter,
+    )
+    write = render or (lambda document: request.format.renderer.error(document, request.urls))
+    response = Response(
+        write(document).encode(),
+        status=error.status,
+        headerlist=list(request.format.renderer.headers().items()),
+    )
+    response.headers.update(error.headers.items())
+    if error.status == 401:
+        response.www_authenticate = f'Basic realm="ec2-deltacloud@{request.host}"'
+    return response
+
+
+def abort_response(connection: socket.socket | None, http_version: str) -> ConnectionResetError:
+    """Return the error that ends a response which has begun and cannot be completed.
+
+    Servers treat it as a client that closed the connection: they close it too, without the last
+    chunk, so that the client sees an incomplete response. HTTP/1.0 has no last chunk: the end of
+    the connection is the end of the body, so the connection is reset.
+    """
+    if http_version == "HTTP/1.0" and connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    return ConnectionResetError(errno.ECONNRESET, "the response was aborted")

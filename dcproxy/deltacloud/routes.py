@@ -1,0 +1,117 @@
+"""The route table: which operation answers a method and a path."""
+
+from typing import NamedTuple
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import BaseConverter, Map, MapAdapter, Rule
+
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.protocol import DRIVER
+from dcproxy.deltacloud.urls import ENTRY_POINT, split_matrix
+
+
+class Route(NamedTuple):
+    """A method and a path below ``/api``.
+
+    ``handler`` is a module and a function of ``dcproxy.operations``. ``is_public``: it needs no
+    credentials.
+    """
+
+    method: str
+    path: str
+    handler: str
+    is_public: bool = False
+
+
+ROUTES = (
+    Route("GET", "", "entry_point.show", is_public=True),
+    Route("GET", "/", "entry_point.show", is_public=True),
+    Route("GET", "/drivers", "drivers.index", is_public=True),
+    Route("GET", "/drivers/<id:id>", "drivers.show", is_public=True),
+    Route("GET", "/realms", "realms.index"),
+    Route("GET", "/realms/<id:id>", "realms.show"),
+    Route("GET", "/storage_volumes", "storage_volumes.index"),
+    Route("GET", "/storage_volumes/<id:id>", "storage_volumes.show"),
+    Route("GET", "/storage_snapshots", "storage_snapshots.index"),
+    Route("POST", "/storage_snapshots", "storage_snapshots.create"),
+    Route("GET", "/storage_snapshots/new", "storage_snapshots.new", is_public=True),
+    Route("GET", "/storage_snapshots/<id:id>", "storage_snapshots.show"),
+    Route("DELETE", "/storage_snapshots/<id:id>", "storage_snapshots.destroy"),
+    # HTML forms cannot send DELETE: they send POST with _method=delete.
+    Route("POST", "/storage_snapshots/<id:id>", "storage_snapshots.destroy_by_post"),
+)
+
+
+class RouteMatch(NamedTuple):
+    """The operation that a request asks for, and of which member; ``id`` is empty without one."""
+
+    handler: str
+    is_public: bool
+    id: str
+
+
+class _IdConverter(BaseConverter):
+    """One path segment; ``new`` is the path of a form."""
+
+    regex = "(?!new$)[^/]+"
+
+
+_MAP = Map(
+    [
+        Rule(f"{ENTRY_POINT}{route.path}", endpoint=route, methods=[route.method])
+        for route in ROUTES
+    ],
+    converters={"id": _IdConverter},
+    merge_slashes=False,
+    redirect_defaults=False,
+)
+
+
+def match(method: str, path: str) -> RouteMatch:
+    """Find the route of a request; ``path`` is decoded and may have matrix parameters.
+
+    Raises ``ApiError``: 404 for an unknown path, 405 with ``Allow`` for a method that the path does
+    not have.
+    """
+    try:
+        route, values = _adapter(path).match(method=method)
+    except MethodNotAllowed as error:
+        allowed = ", ".join(allowed_methods(path))
+        raise ApiError(
+            405, f"{method} is not allowed here, only {allowed}.", headers={"Allow": allowed}
+        ) from error
+    except HTTPException as error:
+        raise not_found(path) from error
+    return RouteMatch(route.handler, route.is_public, values.get("id", ""))
+
+
+def not_found(path: str) -> ApiError:
+    """Build the 404 of an unknown path."""
+    return ApiError(404, f"There is nothing at {path!r}.")
+
+
+def allowed_methods(path: str) -> list[str]:
+    """List the methods of a path, with OPTIONS; an unknown path has none."""
+    methods = set(_adapter(path).allowed_methods())
+    return sorted({*methods, "OPTIONS"}) if methods else []
+
+
+def is_for_snapshots(path: str, driver: str | None) -> bool:
+    """Tell whether a path is one of the storage snapshots of the ec2 driver, for any method.
+
+    ``driver`` is that of the header. A driver in ``path`` comes first; ec2 is the default.
+    """
+    adapter = _adapter(path)
+    methods = list(adapter.allowed_methods())
+    if not methods:
+        return False
+    route, _ = adapter.match(method=methods[0])
+    _, matrix = split_matrix(path)
+    named = {value for name, value in matrix if name == "driver"} or {driver or DRIVER}
+    return route.handler.startswith("storage_snapshots.") and named == {DRIVER}
+
+
+def _adapter(path: str) -> MapAdapter:
+    # werkzeug takes several slashes at the start for one.
+    path_info = "" if path.startswith("//") else split_matrix(path)[0]
+    return _MAP.bind("", path_info=path_info)

@@ -1,0 +1,59 @@
+"""Every href of a document, and the matrix parameters that some of them carry.
+
+Deltacloud puts the driver and the provider (the EC2 region) into matrix parameters of the first
+segment: ``/api;driver=ec2;provider=eu-west-1/storage_snapshots/snap-1``.
+"""
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from dcproxy.deltacloud.protocol import DRIVER
+
+ENTRY_POINT = "/api"
+
+Matrix = tuple[tuple[str, str], ...]
+
+
+class Urls:
+    """The hrefs of a response, with the host, the prefix and the provider of its request."""
+
+    def __init__(self, application_url: str, matrix: Iterable[tuple[str, str]]) -> None:
+        self._application_url = application_url
+        parameters = "".join(f";{name}={quote(value, safe='')}" for name, value in matrix)
+        self._entry_point = f"{application_url}{ENTRY_POINT}{parameters}"
+
+    def in_provider(self, provider: str) -> "Urls":
+        """Return the hrefs of another provider."""
+        return Urls(self._application_url, (("driver", DRIVER), ("provider", provider)))
+
+    def entry_point(self) -> str:
+        """Return the href of the entry point."""
+        return self._entry_point
+
+    def collection(self, name: str) -> str:
+        """Return the href of a collection; a slash and an id make it the href of a member."""
+        return f"{self._entry_point}/{name}"
+
+    def new(self, name: str) -> str:
+        """Return the href of the form that creates a member of a collection."""
+        return f"{self._entry_point}/{name}/new"
+
+    def member(self, name: str, id: str) -> str:
+        """Return the href of a member of a collection."""
+        return f"{self._entry_point}/{name}/{quote(id, safe='')}"
+
+
+def split_matrix(path: str) -> tuple[str, Matrix]:
+    """Split a decoded path into the path without matrix parameters, and driver and provider.
+
+    Only those of the first segment are split off; empty and other parameters are dropped.
+    """
+    segment, slash, rest = path[1:].partition("/")
+    name, semicolon, parameters = segment.partition(";")
+    if not semicolon or f"/{name}" != ENTRY_POINT or not path.startswith("/"):
+        return path, ()
+    pairs = (part.partition("=") for part in parameters.split(";"))
+    matrix = tuple(
+        (name, value) for name, _, value in pairs if name in {"driver", "provider"} and value
+    )
+    return f"{ENTRY_POINT}{slash}{rest}", matrix

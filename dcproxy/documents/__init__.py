@@ -1,1 +1,0 @@
-"""Records to Deltacloud documents: a module a format, and the choice between them."""

@@ -1,0 +1,54 @@
+"""Records of native EC2, as its API reference names them. An absent element is an empty text."""
+
+from typing import Generic, NamedTuple, TypeVar
+
+
+class Snapshot(NamedTuple):
+    """An EBS snapshot. ``start_time`` is ISO 8601 in UTC, such as 2011-07-28T21:54:19.000Z."""
+
+    id: str
+    volume_id: str
+    start_time: str
+    status: str
+    description: str
+    name: str
+
+
+class TaggedSnapshot(NamedTuple):
+    """A snapshot and the values of some of its tags."""
+
+    snapshot: Snapshot
+    tags: tuple[str, ...]
+
+
+class Volume(NamedTuple):
+    """An EBS volume. ``size`` is in GiB, ``create_time`` as the ``start_time`` of a snapshot.
+
+    ``instance_id`` and ``device`` are those of its first attachment.
+    """
+
+    id: str
+    zone: str
+    create_time: str
+    status: str
+    size: str
+    name: str
+    instance_id: str
+    device: str
+
+
+class Zone(NamedTuple):
+    """An availability zone, with its state such as ``available``."""
+
+    name: str
+    state: str
+
+
+Record = TypeVar("Record")
+
+
+class Page(NamedTuple, Generic[Record]):
+    """One page of a list; ``next_token`` requests the next one and is empty on the last."""
+
+    records: list[Record]
+    next_token: str

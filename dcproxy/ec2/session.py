@@ -1,0 +1,236 @@
+"""A boto3 session that takes nothing from the host and signs with the key of the current call.
+
+One client per region serves every caller: a new client costs a thousand times what a signature
+does. A context variable holds the call in progress, and with it the key to sign with.
+"""
+
+import inspect
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore import xform_name
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    ReadOnlyCredentials,
+)
+from botocore.exceptions import (
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ProxyConnectionError,
+)
+from botocore.loaders import Loader
+
+from dcproxy.context import RequestContext
+from dcproxy.ec2.errors import Outcome, outcome_of_response
+from dcproxy.settings import Settings
+
+# More than the threads of a worker, so that each can keep one connection open.
+_MAX_POOL_CONNECTIONS = 256
+
+ACTIONS = (
+    "CreateSnapshot",
+    "DeleteSnapshot",
+    "DescribeAvailabilityZones",
+    "DescribeSnapshots",
+    "DescribeVolumes",
+)
+"""The EC2 actions in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """An AWS access key."""
+
+    id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class EC2Call:
+    """The call in progress: whose key signs it, and what became of its attempts."""
+
+    access_key: AccessKey
+    context: RequestContext
+    attempts: int = 0
+    response_lost: bool = False
+
+
+NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+"""Errors of botocore after which nothing of the request has reached EC2."""
+
+_current_call: ContextVar[EC2Call | None] = ContextVar("ec2_call", default=None)
+
+
+@contextmanager
+def current_call(access_key: AccessKey, context: RequestContext) -> Iterator[EC2Call]:
+    """Let botocore sign with ``access_key``, and record its attempts, while this is open."""
+    call = EC2Call(access_key, context)
+    token = _current_call.set(call)
+    try:
+        yield call
+    finally:
+        _current_call.reset(token)
+        context.retries += max(call.attempts - 1, 0)
+
+
+class _CallersKey(Credentials):
+    """The access key of the call in progress, and no other."""
+
+    def __init__(self) -> None:
+        super().__init__("", "")
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        call = _current_call.get()
+        if call is None:
+            raise NoCredentialsError
+        return ReadOnlyCredentials(call.access_key.id, call.access_key.secret, None)
+
+
+class _CallersKeyProvider(CredentialProvider):
+    METHOD = "caller"
+
+    def load(self) -> Credentials:
+        return _CallersKey()
+
+
+def isolated_session() -> botocore.session.Session:
+    """Create a session without any key, profile, endpoint or model of the host.
+
+    Proxies (``HTTPS_PROXY``) and ``AWS_CA_BUNDLE`` still apply: they are the operator's.
+    """
+    nothing_of_the_host = {
+        "profile": (None, None, None, None),
+        "config_file": (None, None, os.devnull, None),
+        "credentials_file": (None, None, os.devnull, None),
+        "ignore_configured_endpoint_urls": (None, None, True, None),
+        "use_dualstack_endpoint": (None, None, False, None),
+        "use_fips_endpoint": (None, None, False, None),
+    }
+    session = botocore.session.Session(session_vars=nothing_of_the_host)
+    models = Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    session.register_component("data_loader", models)
+    return session
+
+
+def callers_session() -> botocore.session.Session:
+    """Create an isolated session whose clients sign with the key of the call in progress."""
+    _hide_signatures_in_logs()
+    session = isolated_session()
+    session.register_component("credential_provider", CredentialResolver([_CallersKeyProvider()]))
+    session.register("creating-client-class.ec2", _keep_actions_in_use)  # type: ignore[arg-type]
+    return session
+
+
+def _hide_signatures_in_logs() -> None:
+    # Their DEBUG records hold signatures and the Authorization header.
+    for name in ("botocore.auth", "botocore.endpoint"):
+        logging.getLogger(name).addFilter(_is_above_debug)
+
+
+def _is_above_debug(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
+
+
+def _keep_actions_in_use(class_attributes: dict[str, Any], **_: object) -> None:
+    # EC2 has 800 actions, which cost a megabyte per region.
+    in_use = set(map(xform_name, ACTIONS))
+    for name, attribute in list(class_attributes.items()):
+        if inspect.isfunction(attribute) and name not in in_use:
+            del class_attributes[name]
+
+
+def new_client(
+    session: boto3.Session, settings: Settings, region: str, attempts: int
+) -> BaseClient:
+    """Create the client of a region. Its results hold the native response as ``NativeXML``."""
+    config = Config(
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        parameter_validation=False,
+        max_pool_connections=_MAX_POOL_CONNECTIONS,
+        user_agent_extra="dcproxy",
+    )
+    client: BaseClient = session.client(
+        "ec2", region_name=region, endpoint_url=settings.ec2_endpoint_url, config=config
+    )
+    client.meta.events.register("before-parse.ec2", _keep_native_xml)
+    client.meta.events.register("response-received.ec2", _record_attempt)
+    return client
+
+
+# The first element of every response.
+_REQUEST_ID = re.compile(rb"<requestId>[\w-]{1,100}</requestId>")
+_HEAD_BYTES = 500
+
+
+def _keep_native_xml(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
+    # botocore's parser takes twenty times as long as lxml, so it gets only errors to parse, which
+    # for botocore begin at 301. The only status that EC2 documents for a success is 200.
+    if response_dict["status_code"] < 301:
+        is_documented = response_dict["status_code"] == 200
+        customized_response_dict["NativeXML"] = response_dict["body"] if is_documented else b""
+        request_id = _REQUEST_ID.search(response_dict["body"], 0, _HEAD_BYTES)
+        response_dict["body"] = b"<Response>%s</Response>" % (request_id[0] if request_id else b"")
+
+
+def _record_attempt(
+    parsed_response: dict[str, Any] | None, exception: Exception | None, **_: object
+) -> None:
+    call = _current_call.get()
+    if call is None:
+        return
+    call.attempts += 1
+    if parsed_response is None:
+        call.response_lost |= not isinstance(exception, NOT_SENT)
+        return
+    if request_id := _request_id(parsed_response):
+        call.context.ec2_request_ids.append(request_id)
+    code, _message, status = parsed_error(parsed_response)
+    unknown = outcome_of_response(code, status) is Outcome.UNKNOWN
+    call.response_lost |= status >= 500 and unknown
+
+
+def _request_id(parsed_response: Mapping[str, Any]) -> str:
+    """Return the request id that AWS support asks for; empty where EC2 sent none.
+
+    AWS sends it in a header and in the document, private clouds in the document only.
+    """
+    metadata = parsed_response.get("ResponseMetadata")
+    if not isinstance(metadata, dict):
+        return ""
+    in_header = metadata.get("HTTPHeaders", {}).get("x-amzn-requestid")
+    request_id = in_header or metadata.get("RequestId")
+    return request_id if isinstance(request_id, str) else ""
+
+
+def parsed_error(parsed_response: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Return code, message and HTTP status of an error that botocore has parsed.
+
+    Whatever EC2 sent: what is absent or no text is empty, and a missing status is 0.
+    """
+    error, metadata = parsed_response.get("Error"), parsed_response.get("ResponseMetadata")
+    code, message = (
+        (error.get("Code"), error.get("Message")) if isinstance(error, dict) else ("", "")
+    )
+    status = metadata.get("HTTPStatusCode", 0) if isinstance(metadata, dict) else 0
+    return (
+        code if isinstance(code, str) else "",
+        message if isinstance(message, str) else "",
+        status,
+    )

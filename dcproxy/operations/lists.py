@@ -1,0 +1,82 @@
+"""Responses with members of collections: one, or a list paged by EC2 and streamed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import TypeVar
+
+from webob import Response
+
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.models import Model
+from dcproxy.deltacloud.responses import abort_response, document_response, streaming_response
+from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.records import Page
+from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.translation import api_error, is_not_found
+
+Record = TypeVar("Record")
+
+
+def paginate(
+    context: OperationContext, parse: Callable[[bytes], Page[Record]], action: str, **params: object
+) -> Iterator[Page[Record]]:
+    """Call EC2 page by page; the next page is requested once the previous one was consumed.
+
+    Raises ``EC2Error``.
+    """
+    tokens = {""}
+    page = call_ec2(context, parse, action, **params)
+    yield page
+    while page.next_token:
+        if page.next_token in tokens:
+            raise EC2Error(f"EC2 in {context.region} repeats a page of the list.", Outcome.UNKNOWN)
+        tokens.add(page.next_token)
+        page = call_ec2(context, parse, action, NextToken=page.next_token, **params)
+        yield page
+
+
+def one_or_none(find: Callable[[], Record]) -> Iterator[Page[Record]]:
+    """Make a list of what ``find`` returns, empty when it raises that there is nothing."""
+    try:
+        yield Page([find()], "")
+    except (ApiError, EC2Error) as error:
+        if not is_not_found(error):
+            raise
+        yield Page([], "")
+
+
+def list_response(
+    context: OperationContext,
+    collection: str,
+    pages: Iterator[Page[Record]],
+    translate: Callable[[Sequence[Record]], Sequence[Model]],
+) -> Response:
+    """Send the list of a collection: as one document when it has one page, else page by page."""
+    # The first page comes before the status line, so that its error still has a status.
+    first = next(pages)
+    records = chain([first.records], (page.records for page in pages))
+    texts = context.renderer.collection(collection, map(translate, records), context.urls)
+    if not first.next_token:
+        return document_response(context.request.format, "".join(texts))
+    return streaming_response(context.request.format, _stream(context, texts))
+
+
+def member_response(
+    context: OperationContext, collection: str, model: Model, status: int = 200
+) -> Response:
+    """Send one member of a collection."""
+    document = context.renderer.member(collection, model, context.urls)
+    return document_response(context.request.format, document, status)
+
+
+def _stream(context: OperationContext, texts: Iterator[str]) -> Iterator[bytes]:
+    try:
+        for text in texts:
+            yield text.encode()
+    except Exception as error:
+        # The client must not take the list for complete.
+        failure = api_error(error)
+        record = context.request_context
+        record.list_is_broken, record.error, record.error_code = True, failure.message, failure.code
+        record.fault = failure.__cause__ if failure.status == 500 else None
+        raise abort_response(record.connection, context.request.http.http_version) from error

@@ -1,0 +1,1 @@
+"""How dcproxy is run: the command, gunicorn, logs, metrics and the mock EC2."""

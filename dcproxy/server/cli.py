@@ -1,0 +1,199 @@
+"""The ``dcproxy`` command: gunicorn with the application. It accepts options of deltacloudd."""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+from wsgiref.types import WSGIApplication
+
+from paste.deploy import loadapp
+from paste.deploy.loadwsgi import SERVER, loadcontext
+
+from dcproxy.app import app_factory
+from dcproxy.server import mock
+from dcproxy.server.gunicorn import Server
+from dcproxy.server.logs import has_section
+from dcproxy.server.metrics import MULTIPROCESS_FOLDER
+from dcproxy.settings import SettingError, Settings
+
+Value = TypeVar("Value")
+
+_HOST = "localhost"
+_PORT = 3001
+
+MOCK_USER = "mockuser:mockpassword"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; ``arguments`` are those of the command line without the program's name."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.config and (given.provider or given.driver == "mock"):
+        parser.error("--config excludes --provider and --driver mock: the file configures both")
+    if given.check and not given.config:
+        parser.error("--check needs --config: it checks that file")
+    if given.driver == "mock" and not all(map(find_spec, ("moto", "flask"))):
+        parser.error("the mock EC2 is not installed: pip install 'dcproxy[mock]'")
+    with ExitStack() as stack:
+        try:
+            hooks = stack.enter_context(_metrics_folder())
+            _serve(given, stack, hooks)
+        except SettingError as error:
+            parser.exit(2, f"{parser.prog}: error: {error}\n")
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dcproxy", description="Answer Deltacloud's storage snapshots with native EC2."
+    )
+    parser.add_argument(
+        "-i",
+        "--driver",
+        choices=("ec2", "mock"),
+        default="ec2",
+        help="EC2, or a mock EC2 that needs no account (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-r", "--hostname", help=f"host name or address to listen on (default: {_HOST})"
+    )
+    parser.add_argument("-p", "--port", type=_port, help=f"port to listen on (default: {_PORT})")
+    parser.add_argument(
+        "-P",
+        "--provider",
+        help=f"EC2 region of requests that do not name one (default: {Settings().provider})",
+    )
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", type=_file, help="Paste file, such as proxy.ini"
+    )
+    parser.add_argument("--check", action="store_true", help="check the file of --config and exit")
+    parser.add_argument("--version", action="version", version=f"dcproxy {version('dcproxy')}")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text} is not a port: use 0 (any free one) to 65535")
+    return int(text)
+
+
+def _file(text: str) -> Path:
+    path = Path(text).absolute()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[dict[str, Any]]:
+    """Provide the folder in which workers share metrics: the operator's, or a temporary one.
+
+    Yields the hooks of gunicorn for it. Raises ``SettingError`` when the folder is not writable.
+    """
+    if folder := os.environ.get(MULTIPROCESS_FOLDER):
+        if not os.access(folder, os.W_OK):
+            raise SettingError(f"{MULTIPROCESS_FOLDER} = {folder!r} is not a writable folder")
+        yield {}
+        return
+    try:
+        folder = tempfile.mkdtemp(prefix="dcproxy-metrics-")
+    except OSError as error:
+        raise SettingError(f"the metrics need a writable temporary folder: {error}") from error
+    os.environ[MULTIPROCESS_FOLDER] = folder
+    owner = os.getpid()
+    try:
+        yield {
+            "on_starting": lambda arbiter: os.chown(folder, arbiter.cfg.uid, arbiter.cfg.gid),
+            # A new master creates its own folder.
+            "pre_exec": lambda arbiter: arbiter.cfg.env_orig.pop(MULTIPROCESS_FOLDER, None),
+        }
+    finally:
+        if os.getpid() == owner:  # not in a forked worker that ends
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -> None:
+    own = _settings(given) | hooks
+    if given.config:
+        server = Server(
+            lambda: _of_file(given.config, _load),
+            lambda: own | _of_file(given.config, _file_settings) | _address(given),
+        )
+    else:
+        options = {"provider": given.provider} if given.provider else {}
+        server = Server(lambda: app_factory({}, **options), lambda: own | _address(given))
+        if given.driver == "mock":
+            server.check()
+            options["ec2_endpoint_url"] = stack.enter_context(mock.running())
+            mock.add_examples(options["ec2_endpoint_url"], given.provider or Settings().provider)
+    arbiter = server.arbiter()
+    if given.check:
+        print(f"{given.config} is correct")
+        return
+    try:
+        arbiter.run()
+    except Exception as error:
+        raise SettingError(f"gunicorn cannot start: {error}") from error
+
+
+def _of_file(file: Path, read: Callable[[Path], Value]) -> Value:
+    """Read something from a Paste file. Raises ``SettingError`` that names the file."""
+    try:
+        return read(file)
+    except Exception as error:
+        raise SettingError(f"{file}: {' '.join(str(error).split())}") from error
+
+
+def _load(file: Path) -> WSGIApplication:
+    app: WSGIApplication = loadapp(f"config:{file}")
+    return app
+
+
+def _file_settings(file: Path) -> dict[str, Any]:
+    of_file: dict[str, Any] = {}
+    if has_section(file, "loggers"):
+        of_file["logconfig"] = str(file)
+    if has_section(file, "server:main"):
+        of_file |= loadcontext(SERVER, f"config:{file}", name="main").local_conf
+    return of_file
+
+
+def _settings(given: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "bind": f"{_HOST}:{_PORT}",
+        "when_ready": lambda arbiter: _greet(given, arbiter),
+        # Requests to a mock need not be finished.
+        "graceful_timeout": 1 if given.driver == "mock" else 30,
+    }
+
+
+def _address(given: argparse.Namespace) -> dict[str, str]:
+    if given.hostname is None and given.port is None:
+        return {}
+    host = given.hostname or _HOST
+    port = _PORT if given.port is None else given.port
+    return {"bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+
+
+def _greet(given: argparse.Namespace, arbiter: Any) -> None:
+    listeners = arbiter.LISTENERS  # none with reuse_port
+    address = listeners[0].getsockname() if listeners else arbiter.cfg.address[0]
+    if isinstance(address, str):
+        print(f"dcproxy listens on the socket {address}")
+    else:
+        host = given.hostname or _HOST
+        host = _HOST if host in {"0.0.0.0", "::"} else host  # noqa: S104
+        scheme = "https" if arbiter.cfg.is_ssl else "http"
+        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{address[1]}/api"
+        print(f"dcproxy listens on {url}")
+        if given.driver == "mock":
+            print(f"Try: curl --user {MOCK_USER} '{url}/storage_snapshots?owner_id=self'")
+    sys.stdout.flush()

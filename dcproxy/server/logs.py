@@ -1,0 +1,119 @@
+"""Logs on stderr, one line per record: JSON for machines, text for people.
+
+The log line of a request is a record of the logger ``dcproxy.requests``. Its fields are attributes
+of the record, so that an operator's own formatter can write them too.
+"""
+
+import json
+import logging
+import re
+import sys
+from configparser import ConfigParser
+from datetime import UTC, datetime
+from os import PathLike
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+FIELDS = (
+    "request_id",
+    "method",
+    "path",
+    "status",
+    "duration",
+    "operation",
+    "provider",
+    "access_key_id",
+    "ec2_request_ids",
+    "retries",
+    "error_code",
+    "error",
+    "traceparent",
+)
+"""Fields of the log line of a request; ``duration`` is in seconds, None is left out."""
+
+_IN_THE_MESSAGE = {"method", "path", "status"}
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def _time(record: logging.LogRecord) -> str:
+    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    return time.replace("+00:00", "Z")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    values = {name: getattr(record, name, None) for name in FIELDS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class JsonLineFormatter(JsonFormatter):
+    """Writes a record as a JSON object; a traceback is its field ``exception``."""
+
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        """Add the fields of a line, in their order."""
+        log_data |= {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        log_data |= _fields(record)
+        if "exc_info" in message_dict:
+            log_data["exception"] = message_dict["exc_info"]
+
+
+class TextLineFormatter(logging.Formatter):
+    """Writes a record as text, followed by its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        message = _CONTROL.sub(lambda found: repr(found[0])[1:-1], record.getMessage())
+        words = [
+            f"{name}={_word(value)}"
+            for name, value in _fields(record).items()
+            if name not in _IN_THE_MESSAGE
+        ]
+        line = " ".join([_time(record), record.levelname, message, *words])
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _word(value: object) -> str:
+    text = ",".join(value) if isinstance(value, list) else str(value)
+    return text if re.fullmatch(r"[\w.:/,+@-]+", text, re.ASCII) else json.dumps(text)
+
+
+_FORMATTERS = {"json": JsonLineFormatter, "text": TextLineFormatter}
+
+
+def configure(format: str | None, config_file: str | None) -> None:
+    """Write the logs of this package to stderr, unless the operator has configured them.
+
+    That is by ``[loggers]`` in ``config_file``, or by handlers that exist already. ``format`` is
+    json or text; None is text in a terminal and JSON elsewhere.
+    """
+    logger = logging.getLogger("dcproxy")
+    for handler in logger.handlers[:]:
+        if is_ours(handler):
+            logger.removeHandler(handler)
+            logger.propagate = True
+    if (config_file and has_section(config_file, "loggers")) or logger.hasHandlers():
+        return
+    handler = logging.StreamHandler()
+    default = "text" if sys.stderr.isatty() else "json"
+    handler.setFormatter(_FORMATTERS[format or default]())
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def is_ours(handler: logging.Handler) -> bool:
+    """Tell whether ``configure`` made a handler."""
+    return isinstance(handler.formatter, JsonLineFormatter | TextLineFormatter)
+
+
+def has_section(config_file: str | PathLike[str], name: str) -> bool:
+    """Tell whether an ini file has a section."""
+    parser = ConfigParser(interpolation=None, strict=False)
+    parser.read(config_file)
+    return parser.has_section(name)

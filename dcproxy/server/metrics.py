@@ -1,0 +1,73 @@
+"""Prometheus metrics. No label holds a text of a client.
+
+With several workers, ``PROMETHEUS_MULTIPROC_DIR`` names a folder, and the metrics are sums of all
+workers (prometheus_client, "Multiprocess Mode").
+"""
+
+import os
+from functools import cache
+from importlib.metadata import version
+from typing import NamedTuple
+from wsgiref.types import WSGIApplication
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    make_wsgi_app,
+    multiprocess,
+    values,
+)
+
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Metrics(NamedTuple):
+    """The metrics of this process, and after a fork those of the new one."""
+
+    requests: Counter
+    duration: Histogram
+    ec2_requests: Counter
+    ec2_retries: Counter
+    lists_broken: Counter
+    build_info: Gauge
+
+    def record_ec2_call(self, action: str, result: str) -> None:
+        """Count a call of EC2."""
+        self.ec2_requests.labels(action, result).inc()
+
+
+@cache
+def get_metrics() -> Metrics:
+    """Create the metrics at first use, when ``PROMETHEUS_MULTIPROC_DIR`` is known."""
+    # prometheus_client reads the variable when it is imported, before the command has set it.
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+    metrics = Metrics(
+        requests=Counter(
+            "dcproxy_requests", "Answered Deltacloud requests", ["operation", "status"]
+        ),
+        duration=Histogram(
+            "dcproxy_request_duration_seconds", "Time until the response began", ["operation"]
+        ),
+        ec2_requests=Counter(
+            "dcproxy_ec2_requests", "Calls of EC2, without retries", ["action", "result"]
+        ),
+        ec2_retries=Counter("dcproxy_ec2_retries", "Repeated EC2 requests"),
+        lists_broken=Counter("dcproxy_lists_broken", "Lists that failed after their first page"),
+        build_info=Gauge(
+            "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"
+        ),
+    )
+    metrics.build_info.labels(version("dcproxy")).set(1)
+    return metrics
+
+
+def exposition() -> WSGIApplication:
+    """Create the WSGI application that writes the metrics in the text format of Prometheus."""
+    registry = REGISTRY
+    if os.environ.get(MULTIPROCESS_FOLDER):
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return make_wsgi_app(registry)

@@ -1,0 +1,100 @@
+"""A mock EC2 for ``dcproxy -i mock`` and for tests: moto's server with some examples.
+
+Run as a module, it listens on a free loopback port and prints its URL. It ends when its standard
+input is closed, and so never outlives the process that started it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import boto3
+
+from dcproxy.ec2.session import isolated_session
+
+_STOP_TIMEOUT_SECONDS = 1
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Run a mock EC2 in its own process, and yield its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dcproxy.server.mock"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # Without the snapshots of moto's hundreds of machine images.
+        env={**os.environ, "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"},
+        # Ctrl-C stops the server in front of it, which then stops it.
+        start_new_session=True,
+    )
+    assert process.stdout is not None  # noqa: S101
+    # The host's proxy, if any, is not for loopback.
+    for variable in ("no_proxy", "NO_PROXY"):
+        os.environ[variable] = ",".join(filter(None, [os.environ.get(variable), "127.0.0.1"]))
+    owner = os.getpid()
+    try:
+        url = process.stdout.readline().strip()
+        if not url:
+            raise RuntimeError("the mock EC2 did not start")
+        yield url
+    finally:
+        if os.getpid() == owner:  # not in a forked worker that ends
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def add_examples(url: str, region: str) -> None:
+    """Create three volumes and four snapshots in the EC2 at ``url``."""
+    ec2 = boto3.Session(botocore_session=isolated_session()).client(
+        "ec2",
+        region_name=region,
+        endpoint_url=url,
+        aws_access_key_id="mockuser",
+        aws_secret_access_key="mockpassword",  # noqa: S106
+    )
+    for name, size, descriptions in (
+        ("database", 80, ("nightly", "before the upgrade")),
+        ("web", 8, ("nightly",)),
+        ("archive", 500, ("first fill",)),
+    ):
+        volume = ec2.create_volume(
+            AvailabilityZone=f"{region}a", Size=size, TagSpecifications=[_named("volume", name)]
+        )
+        for description in descriptions:
+            ec2.create_snapshot(
+                VolumeId=volume["VolumeId"],
+                Description=description,
+                TagSpecifications=[_named("snapshot", f"{name}, {description}")],
+            )
+
+
+def _named(resource_type: str, name: str) -> dict[str, object]:
+    return {"ResourceType": resource_type, "Tags": [{"Key": "Name", "Value": name}]}
+
+
+def _serve() -> None:
+    from moto.server import ThreadedMotoServer  # an optional dependency
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    print(f"http://{host}:{port}", flush=True)
+    sys.stdin.read()
+    # Not a normal exit, which would wait for requests in progress.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve()
