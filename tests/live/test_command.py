@@ -63,7 +63,7 @@ def test_mock_stops_within_two_seconds_with_its_children(mock_server, how):
 
 
 def test_version():
-    assert re.fullmatch(r"dcproxy \d+\.\d+\.\d+\n", dcproxy("--version").stdout)
+    assert re.fullmatch(r"dcproxy \d+\.\d+\.\d+(\.dev\d+)?\n", dcproxy("--version").stdout)
 
 
 def test_help_names_each_option():
@@ -76,8 +76,8 @@ def test_help_names_each_option():
     ("arguments", "message"),
     [
         (["-P", "mars-1"], "provider = 'mars-1' is not allowed"),
-        (["-p", "99999"], "99999 is no port"),
-        (["-p", "http"], "http is no port"),
+        (["-p", "99999"], "99999 is not a port"),
+        (["-p", "http"], "http is not a port"),
         (["-i", "openstack"], "invalid choice: 'openstack'"),
         (["-c", "nothing.ini"], "there is no file nothing.ini"),
         (["--check"], "--check needs --config"),

@@ -235,7 +235,7 @@ def test_filter_error_has_the_common_headers(front, old):
 def test_read_timeout_of_the_old_server_is_502(front, old):
     response, body = front.get("/silent")
     assert response.status == 502
-    assert "did not answer in time" in etree.fromstring(body).findtext("message")
+    assert "did not respond in time" in etree.fromstring(body).findtext("message")
 
 
 def test_unreachable_old_server_is_502(ec2_server, tmp_path):

@@ -31,7 +31,7 @@ SHORT = (
 @pytest.mark.parametrize(
     ("faulty_endpoint", "message"),
     [
-        (silent_endpoint, "did not answer in time"),
+        (silent_endpoint, "did not respond in time"),
         (full_endpoint, "did not take the connection in time"),
         (refusing_endpoint, "cannot be reached"),
         (resetting_endpoint, "broke the connection"),
