@@ -1,7 +1,6 @@
 """The WSGI application and the Paste factories: they wire the parts together."""
 
 import gc
-import time
 from collections.abc import Callable, Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -10,7 +9,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.utils import import_string
 
 from dcproxy import settings, upstream
-from dcproxy.context import RequestContext
+from dcproxy.context import RequestContext, Runtime
 from dcproxy.deltacloud.protocol import SERVER
 from dcproxy.deltacloud.request import ApiRequest, read_request
 from dcproxy.deltacloud.responses import add_common_headers, error_response, options_response
@@ -23,6 +22,11 @@ from dcproxy.server.instrumentation import instrumented, with_context
 from dcproxy.settings import Settings, UpstreamSettings
 
 Operation = Callable[[OperationContext], Response]
+
+_RUNTIME = Runtime()
+
+_RESPONSE_SECONDS = 1.0
+"""What remains of the deadline to write the response."""
 
 
 def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
@@ -71,28 +75,30 @@ def upstream_factory(global_conf: dict[str, str], **options: str) -> WSGIApplica
     return with_context(upstream.upstream_handler(ours))
 
 
-def application(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> WSGIApplication:
+def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplication:
     """Create the WSGI application that answers Deltacloud requests with EC2.
 
-    ``sleep`` waits for some seconds. Raises ``SettingError`` for a default provider that is not a
-    region of EC2.
+    Raises ``SettingError`` for a default provider that is not a region of EC2.
     """
     recorded = metrics.get_metrics()
-    ec2 = EC2Client(settings, recorded.record_ec2_call)
+    ec2 = EC2Client(settings, runtime, recorded.record_ec2_call)
     operations = _operations()
 
-    def respond(request: ApiRequest, context: RequestContext) -> Response:
+    def respond(request: ApiRequest, context: RequestContext, deadline: float) -> Response:
         if request.error is not None:
             raise request.error
         if request.allow:
             return options_response(request.allow)
         assert request.urls is not None  # noqa: S101 (a request without an error has them)
         operation = operations[request.handler]
-        return operation(OperationContext(request, request.urls, ec2, settings, context, sleep))
+        return operation(
+            OperationContext(request, request.urls, ec2, settings, context, runtime, deadline)
+        )
 
     def handle(
         environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
     ) -> Iterable[bytes]:
+        deadline = runtime.monotonic() + settings.deadline - _RESPONSE_SECONDS
         http = Request(environ)
         # Documents are created for each request, so a part of one cannot be continued.
         http.range = None
@@ -102,7 +108,7 @@ def application(settings: Settings, sleep: Callable[[float], None] = time.sleep)
         if request.credentials:
             context.access_key_id = request.credentials.user[-4:]
         try:
-            response = respond(request, context)
+            response = respond(request, context, deadline)
         except Exception as error:
             response = error_response(request, api_error(error), context)
         add_common_headers(response, context)

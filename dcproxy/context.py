@@ -1,8 +1,14 @@
-"""The facts of one request that its response, its log line and the metrics share."""
+"""What every part of the package shares: the facts of one request, and the side effects."""
 
+import select
 import socket
+import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random, SystemRandom
+from typing import NamedTuple
 
 _MAX_EC2_REQUEST_IDS = 20
 
@@ -17,7 +23,8 @@ class RequestContext:
     EC2 responses, ``retries`` counts repeated EC2 requests.
 
     ``error`` is the message of an error with status 5xx or of a broken list, ``error_code`` the
-    code of EC2. ``fault`` is the exception behind a status 500.
+    code of EC2. ``fault`` is the exception behind a status 500. ``create_is_unsettled``: there may
+    be a duplicate of the snapshot that the request created.
     """
 
     request_id: str
@@ -35,3 +42,32 @@ class RequestContext:
     error_code: str = ""
     fault: BaseException | None = None
     list_is_broken: bool = False
+    create_is_unsettled: bool = False
+
+    @property
+    def client_has_left(self) -> bool:
+        """Whether the client has closed its connection, as far as the server tells."""
+        if self.connection is None:
+            return False
+        poll = select.poll()
+        poll.register(self.connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+
+def run_in_thread(job: Callable[[], None]) -> None:
+    """Run ``job`` in a thread of its own, which ends with the process."""
+    threading.Thread(target=job, daemon=True).start()
+
+
+class Runtime(NamedTuple):
+    """The side effects of the package, except the network. Times are in seconds.
+
+    ``monotonic`` measures intervals. ``run_in_background`` runs a function that does not delay the
+    response.
+    """
+
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    unix_time: Callable[[], float] = time.time
+    random: Random = SystemRandom()
+    run_in_background: Callable[[Callable[[], None]], None] = run_in_thread

@@ -69,6 +69,13 @@ def _parse_seconds(text: str) -> float:
     return seconds
 
 
+def _parse_deadline(text: str) -> float:
+    seconds = _parse_seconds(text)
+    if seconds < 15:
+        raise ValueError
+    return seconds
+
+
 def _parse_path(text: str) -> str | None:
     if text == "off":
         return None
@@ -118,8 +125,13 @@ class Settings:
     page_size: int = _option(
         _whole_number(5, 1000), "Snapshots or volumes per EC2 request of a list.", 1000
     )
+    deadline: float = _option(
+        OptionType(_parse_deadline, "a number of seconds from 15 to 3600"),
+        "Time limit for each request, and for each further page of a list.",
+        40.0,
+    )
     connect_timeout: float = _option(_SECONDS, "Time limit for a connection to EC2.", 5.0)
-    read_timeout: float = _option(_SECONDS, "Time limit for each read of an EC2 response.", 60.0)
+    read_timeout: float = _option(_SECONDS, "Time limit for each read of an EC2 response.", 20.0)
     retry_attempts: int = _option(
         _whole_number(1, 10), "EC2 requests per call, the first one included.", 3
     )

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -20,21 +20,31 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from dcproxy.context import RequestContext
+from dcproxy.context import RequestContext, Runtime
 from dcproxy.ec2.errors import EC2Error, Outcome, outcome_of_response
 from dcproxy.ec2.session import (
-    NOT_SENT,
     AccessKey,
     callers_session,
-    current_call,
     new_client,
     parsed_error,
+    request_id,
+    signed_with,
 )
+from dcproxy.ec2.time_limit import time_limit
 from dcproxy.ec2.xml import UnreadableError
 from dcproxy.settings import Settings, setting_error
 
 Result = TypeVar("Result")
+
+_MAX_BACKOFF = 8.0
+
+_SHORTEST_ATTEMPT = 0.1
+"""Seconds that an attempt needs at least: with less time left it is not begun."""
+
+_NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+"""Errors of botocore after which nothing of the request has reached EC2."""
 
 _FAILURES: dict[type[Exception], str] = {
     ConnectTimeoutError: "did not accept the connection in time",
@@ -54,12 +64,15 @@ class EC2Client:
     ``SettingError`` when the default provider is not a region of EC2.
     """
 
-    def __init__(self, settings: Settings, record_call: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, settings: Settings, runtime: Runtime, record_call: Callable[[str, str], None]
+    ) -> None:
         self._settings = settings
+        self._runtime = runtime
         self._record_call = record_call
         session = callers_session()
         self._session = boto3.Session(botocore_session=session)
-        self._clients: dict[tuple[str, int], BaseClient] = {}
+        self._clients: dict[str, BaseClient] = {}
         self._clients_lock = threading.Lock()
         self.hosts = _hosts(session, settings)
         if settings.provider not in self.hosts:
@@ -67,31 +80,77 @@ class EC2Client:
                 "provider", settings.provider, f"one of the regions {', '.join(self.hosts)}"
             )
         # Before the first request, which would have to wait for it.
-        self._client(settings.provider, settings.retry_attempts)
+        self._client(settings.provider)
 
     def call(
         self,
         region: str,
         access_key: AccessKey,
         context: RequestContext,
+        deadline: float,
         parse: Callable[[bytes], Result],
         action: str,
-        **params: object,
+        *,
+        is_repeatable: bool = True,
+        **params: Any,
     ) -> Result:
         """Call ``action`` with ``params``, both named as in the EC2 API reference.
 
-        ``parse`` reads the native XML of the response; ``context`` records the attempts. Raises
-        ``EC2Error``.
+        ``parse`` reads the native XML of the response; ``context`` records the attempts. A
+        repeatable call is repeated until EC2 carries it out or refuses it, at most
+        ``retry_attempts`` times in all. It ends before ``deadline``, a time of
+        ``Runtime.monotonic``. Raises ``EC2Error``.
         """
-        # CreateSnapshot has no client token: repeated, it makes a second snapshot. It has a client
-        # of its own, since all calls of a client share botocore's retry quota.
-        attempts = 1 if action == "CreateSnapshot" else self._settings.retry_attempts
-        method = getattr(self._client(region, attempts), xform_name(action))
-        with self._recording(action), current_call(access_key, context) as call:
-            try:
-                return parse(method(**params)["NativeXML"])
-            except Exception as error:
-                raise _ec2_error(error, region, call.response_lost) from error
+        method = getattr(self._client(region), xform_name(action))
+
+        def attempt() -> Result:
+            left = deadline - self._runtime.monotonic()
+            if left < _SHORTEST_ATTEMPT:
+                message = f"EC2 in {region} was not called: the deadline of the request has passed."
+                raise EC2Error(message, Outcome.NOT_SENT)
+            with signed_with(access_key), time_limit(left) as limit:
+                try:
+                    result = method(**params)
+                    context.ec2_request_ids.extend(request_id(result))
+                    return parse(result["NativeXML"])
+                except Exception as error:
+                    if isinstance(error, ClientError):
+                        context.ec2_request_ids.extend(request_id(error.response))
+                    raise _ec2_error(error, region, limit.has_expired) from error
+
+        with self._recording(action):
+            return self._repeating(attempt, context, deadline) if is_repeatable else attempt()
+
+    def _repeating(
+        self, attempt: Callable[[], Result], context: RequestContext, deadline: float
+    ) -> Result:
+        runtime = self._runtime
+        is_lost = False
+
+        def should_repeat(error: BaseException) -> bool:
+            nonlocal is_lost
+            if not isinstance(error, EC2Error):
+                return False
+            error.earlier_response_lost = is_lost
+            is_lost |= error.outcome is Outcome.UNKNOWN
+            return error.outcome is not Outcome.REFUSED
+
+        def is_last(state: RetryCallState) -> bool:
+            next_attempt = runtime.monotonic() + state.upcoming_sleep + _SHORTEST_ATTEMPT
+            return state.attempt_number >= self._settings.retry_attempts or next_attempt > deadline
+
+        def count_retry(state: RetryCallState) -> None:
+            context.retries += 1
+
+        retrying = Retrying(
+            sleep=runtime.sleep,
+            wait=lambda state: back_off(runtime, state.attempt_number),
+            stop=is_last,
+            retry=retry_if_exception(should_repeat),
+            before_sleep=count_retry,
+            reraise=True,
+        )
+        return retrying(attempt)
 
     @contextmanager
     def _recording(self, action: str) -> Iterator[None]:
@@ -105,16 +164,21 @@ class EC2Client:
         finally:
             self._record_call(action, result)
 
-    def _client(self, region: str, attempts: int) -> BaseClient:
+    def _client(self, region: str) -> BaseClient:
         with self._clients_lock:
-            client = self._clients.get((region, attempts))
+            client = self._clients.get(region)
             if client is None:
-                client = new_client(self._session, self._settings, region, attempts)
-                self._clients[region, attempts] = client
+                client = new_client(self._session, self._settings, region)
+                self._clients[region] = client
             return client
 
 
-def _ec2_error(error: Exception, region: str, response_lost: bool) -> EC2Error:
+def back_off(runtime: Runtime, attempt: int) -> float:
+    """Return the random number of seconds to wait after an attempt, the first one being 1."""
+    return runtime.random.uniform(0, min(2.0 ** (attempt - 1), _MAX_BACKOFF))
+
+
+def _ec2_error(error: Exception, region: str, limit_has_expired: bool) -> EC2Error:
     """Classify what botocore or the parser raised."""
     if isinstance(error, ClientError):
         code, message, status = parsed_error(error.response)
@@ -125,16 +189,17 @@ def _ec2_error(error: Exception, region: str, response_lost: bool) -> EC2Error:
             outcome_of_response(code, status),
             code=code,
             http_status=status,
-            earlier_response_lost=response_lost,
         )
-    if isinstance(error, UnreadableError):
+    if limit_has_expired:
+        what = "did not respond before the deadline of the request"
+    elif isinstance(error, UnreadableError):
         what = f"sent a response that cannot be read: {error}"
     elif isinstance(error, BotoCoreError):
         what = _FAILURES.get(type(error), "could not be called")
     else:
         # botocore raises errors of many types for error documents that it cannot parse.
         what = "sent a response that cannot be read"
-    outcome = Outcome.NOT_SENT if isinstance(error, NOT_SENT) else Outcome.UNKNOWN
+    outcome = Outcome.NOT_SENT if isinstance(error, _NOT_SENT) else Outcome.UNKNOWN
     return EC2Error(f"EC2 in {region} {what}.", outcome)
 
 

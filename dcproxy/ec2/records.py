@@ -1,5 +1,6 @@
 """Records of native EC2, as its API reference names them. An absent element is an empty text."""
 
+from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
 
@@ -13,12 +14,27 @@ class Snapshot(NamedTuple):
     description: str
     name: str
 
+    @property
+    def start_timestamp(self) -> float:
+        """The start time as Unix time."""
+        return datetime.fromisoformat(self.start_time).timestamp()
+
 
 class TaggedSnapshot(NamedTuple):
     """A snapshot and the values of some of its tags."""
 
     snapshot: Snapshot
     tags: tuple[str, ...]
+
+    @property
+    def age(self) -> tuple[str, str]:
+        """Sorts snapshots from the oldest to the youngest."""
+        return self.snapshot.start_time, self.snapshot.id
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether EC2 could not complete the snapshot."""
+        return self.snapshot.status == "error"
 
 
 class Volume(NamedTuple):

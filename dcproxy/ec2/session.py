@@ -1,7 +1,7 @@
-"""A boto3 session that takes nothing from the host and signs with the key of the current call.
+"""A boto3 session that takes nothing from the host and signs with the key of the current caller.
 
 One client per region serves every caller: a new client costs a thousand times what a signature
-does. A context variable holds the call in progress, and with it the key to sign with.
+does. A context variable holds the key to sign with.
 """
 
 import inspect
@@ -25,16 +25,10 @@ from botocore.credentials import (
     Credentials,
     ReadOnlyCredentials,
 )
-from botocore.exceptions import (
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    ProxyConnectionError,
-)
+from botocore.exceptions import NoCredentialsError
 from botocore.loaders import Loader
 
-from dcproxy.context import RequestContext
-from dcproxy.ec2.errors import Outcome, outcome_of_response
+from dcproxy.ec2.time_limit import limit_client
 from dcproxy.settings import Settings
 
 # More than the threads of a worker, so that each can keep one connection open.
@@ -58,45 +52,30 @@ class AccessKey:
     secret: str = field(repr=False)
 
 
-@dataclass(slots=True)
-class EC2Call:
-    """The call in progress: whose key signs it, and what became of its attempts."""
-
-    access_key: AccessKey
-    context: RequestContext
-    attempts: int = 0
-    response_lost: bool = False
-
-
-NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
-"""Errors of botocore after which nothing of the request has reached EC2."""
-
-_current_call: ContextVar[EC2Call | None] = ContextVar("ec2_call", default=None)
+_access_key: ContextVar[AccessKey | None] = ContextVar("access_key", default=None)
 
 
 @contextmanager
-def current_call(access_key: AccessKey, context: RequestContext) -> Iterator[EC2Call]:
-    """Let botocore sign with ``access_key``, and record its attempts, while this is open."""
-    call = EC2Call(access_key, context)
-    token = _current_call.set(call)
+def signed_with(access_key: AccessKey) -> Iterator[None]:
+    """Let the clients of ``callers_session`` sign with ``access_key`` while this is open."""
+    token = _access_key.set(access_key)
     try:
-        yield call
+        yield
     finally:
-        _current_call.reset(token)
-        context.retries += max(call.attempts - 1, 0)
+        _access_key.reset(token)
 
 
 class _CallersKey(Credentials):
-    """The access key of the call in progress, and no other."""
+    """The access key that ``signed_with`` has set, and no other."""
 
     def __init__(self) -> None:
         super().__init__("", "")
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        call = _current_call.get()
-        if call is None:
+        access_key = _access_key.get()
+        if access_key is None:
             raise NoCredentialsError
-        return ReadOnlyCredentials(call.access_key.id, call.access_key.secret, None)
+        return ReadOnlyCredentials(access_key.id, access_key.secret, None)
 
 
 class _CallersKeyProvider(CredentialProvider):
@@ -126,7 +105,7 @@ def isolated_session() -> botocore.session.Session:
 
 
 def callers_session() -> botocore.session.Session:
-    """Create an isolated session whose clients sign with the key of the call in progress."""
+    """Create an isolated session whose clients sign with the key of ``signed_with``."""
     _hide_signatures_in_logs()
     session = isolated_session()
     session.register_component("credential_provider", CredentialResolver([_CallersKeyProvider()]))
@@ -152,14 +131,15 @@ def _keep_actions_in_use(class_attributes: dict[str, Any], **_: object) -> None:
             del class_attributes[name]
 
 
-def new_client(
-    session: boto3.Session, settings: Settings, region: str, attempts: int
-) -> BaseClient:
-    """Create the client of a region. Its results hold the native response as ``NativeXML``."""
+def new_client(session: boto3.Session, settings: Settings, region: str) -> BaseClient:
+    """Create the client of a region. Its results hold the native response as ``NativeXML``.
+
+    It sends each request once: ``EC2Client`` decides what is repeated.
+    """
     config = Config(
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
-        retries={"mode": "standard", "total_max_attempts": attempts},
+        retries={"mode": "standard", "total_max_attempts": 1},
         parameter_validation=False,
         max_pool_connections=_MAX_POOL_CONNECTIONS,
         user_agent_extra="dcproxy",
@@ -167,8 +147,8 @@ def new_client(
     client: BaseClient = session.client(
         "ec2", region_name=region, endpoint_url=settings.ec2_endpoint_url, config=config
     )
+    limit_client(client)
     client.meta.events.register("before-parse.ec2", _keep_native_xml)
-    client.meta.events.register("response-received.ec2", _record_attempt)
     return client
 
 
@@ -189,34 +169,17 @@ def _keep_native_xml(
         response_dict["body"] = b"<Response>%s</Response>" % (request_id[0] if request_id else b"")
 
 
-def _record_attempt(
-    parsed_response: dict[str, Any] | None, exception: Exception | None, **_: object
-) -> None:
-    call = _current_call.get()
-    if call is None:
-        return
-    call.attempts += 1
-    if parsed_response is None:
-        call.response_lost |= not isinstance(exception, NOT_SENT)
-        return
-    if request_id := _request_id(parsed_response):
-        call.context.ec2_request_ids.append(request_id)
-    code, _message, status = parsed_error(parsed_response)
-    unknown = outcome_of_response(code, status) is Outcome.UNKNOWN
-    call.response_lost |= status >= 500 and unknown
-
-
-def _request_id(parsed_response: Mapping[str, Any]) -> str:
-    """Return the request id that AWS support asks for; empty where EC2 sent none.
+def request_id(result: Mapping[str, Any]) -> list[str]:
+    """Return the request id that AWS support asks for, in a list; without one it is empty.
 
     AWS sends it in a header and in the document, private clouds in the document only.
     """
-    metadata = parsed_response.get("ResponseMetadata")
+    metadata = result.get("ResponseMetadata")
     if not isinstance(metadata, dict):
-        return ""
+        return []
     in_header = metadata.get("HTTPHeaders", {}).get("x-amzn-requestid")
     request_id = in_header or metadata.get("RequestId")
-    return request_id if isinstance(request_id, str) else ""
+    return [request_id] if isinstance(request_id, str) and request_id else []
 
 
 def parsed_error(parsed_response: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from dcproxy.context import RequestContext
+from dcproxy.context import RequestContext, Runtime
 from dcproxy.deltacloud.credentials import parse_credentials
 from dcproxy.deltacloud.renderers.negotiation import Renderer
 from dcproxy.deltacloud.request import ApiRequest
@@ -18,14 +18,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class OperationContext:
-    """One operation. ``urls`` are the hrefs of its request, ``sleep`` waits for some seconds."""
+    """One operation.
+
+    ``urls`` are the hrefs of its request. ``deadline`` is the time of ``Runtime.monotonic`` at
+    which the client must have its response.
+    """
 
     request: ApiRequest
     urls: Urls
     ec2: EC2Client
     settings: Settings
     request_context: RequestContext
-    sleep: Callable[[float], None]
+    runtime: Runtime
+    deadline: float
 
     @property
     def region(self) -> str:
@@ -48,14 +53,25 @@ def require_credentials(context: OperationContext) -> AccessKey:
 
 
 def call_ec2(
-    context: OperationContext, parse: Callable[[bytes], Result], action: str, **params: object
+    context: OperationContext,
+    parse: Callable[[bytes], Result],
+    action: str,
+    *,
+    is_repeatable: bool = True,
+    **params: Any,
 ) -> Result:
-    """Call EC2 with the access key of the caller.
+    """Call EC2 with the access key of the caller, before the deadline of the operation.
 
     ``action`` and ``params`` are named as in the EC2 API reference; ``parse`` reads the native
     response. Raises ``EC2Error``, and ``ApiError`` when the request has no credentials.
     """
-    access_key = require_credentials(context)
     return context.ec2.call(
-        context.region, access_key, context.request_context, parse, action, **params
+        context.region,
+        require_credentials(context),
+        context.request_context,
+        context.deadline,
+        parse,
+        action,
+        is_repeatable=is_repeatable,
+        **params,
     )

@@ -1,8 +1,9 @@
 """Responses with members of collections: one, or a list paged by EC2 and streamed."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from webob import Response
 
@@ -18,11 +19,11 @@ Record = TypeVar("Record")
 
 
 def paginate(
-    context: OperationContext, parse: Callable[[bytes], Page[Record]], action: str, **params: object
+    context: OperationContext, parse: Callable[[bytes], Page[Record]], action: str, **params: Any
 ) -> Iterator[Page[Record]]:
     """Call EC2 page by page; the next page is requested once the previous one was consumed.
 
-    Raises ``EC2Error``.
+    Each further page has the time limit of a request. Raises ``EC2Error``.
     """
     tokens = {""}
     page = call_ec2(context, parse, action, **params)
@@ -31,7 +32,10 @@ def paginate(
         if page.next_token in tokens:
             raise EC2Error(f"EC2 in {context.region} repeats a page of the list.", Outcome.UNKNOWN)
         tokens.add(page.next_token)
-        page = call_ec2(context, parse, action, NextToken=page.next_token, **params)
+        deadline = context.runtime.monotonic() + context.settings.deadline
+        page = call_ec2(
+            replace(context, deadline=deadline), parse, action, NextToken=page.next_token, **params
+        )
         yield page
 
 

@@ -1,71 +1,45 @@
 """Snapshot creation: one snapshot per request, although CreateSnapshot has no client token.
 
-Each create carries a tag of its own in the call that makes the snapshot. When a response is lost,
-the tag tells whether there is a snapshot; when there are duplicates, the oldest stays. The tags are
-the only state: replicas and restarts make no difference. ``docs/idempotency.md`` has the states.
+Each create carries tags of its own in the call that makes the snapshot. When a response is lost,
+the tags tell whether there is a snapshot. When there are duplicates, the oldest usable one stays,
+and each request deletes what it has made itself. The tags are the only state: replicas and restarts
+make no difference. ``docs/idempotency.md`` has the states and the proof.
 """
 
 import logging
-import random
-import re
-import secrets
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, count
-from typing import Any, NamedTuple
+from typing import Any
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2 import xml
+from dcproxy.ec2.client import back_off
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.records import Snapshot, TaggedSnapshot
-from dcproxy.operations.context import OperationContext, call_ec2, require_credentials
+from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.idempotency import CREATE_TAG, Token, create_token
 from dcproxy.operations.lists import paginate
+from dcproxy.operations.sightings import SETTLE_SECONDS, Sightings
 from dcproxy.operations.translation import api_error, is_not_found
 
-CREATE_TAG = "dcproxy:create"
-REQUEST_TAG = "dcproxy:request"
-"""Tells the snapshots that one request made from those of others with the same key."""
-
 LOOK_DELAYS = (0.5, 1.0, 2.0)
-"""Seconds before each look for what a create has made: EC2's reads lag."""
+"""Seconds before each look for the snapshot of a lost response, before the create is repeated."""
 
-SETTLE_DELAYS = (1.0,)
-"""The same for what other requests with the same Idempotency-Key have made."""
+SETTLE_DELAY = 0.5
+"""Seconds between looks for what other requests have made, until EC2 shows a snapshot."""
 
-_MAX_BACKOFF = 8.0
+RESERVED_SECONDS = SETTLE_SECONDS + 3.0
+"""What a create leaves of the deadline, so that its snapshots can be looked for."""
+
+BACKGROUND_DELAYS = (2.0, 4.0, 8.0, 16.0, *[30.0] * 9)
+"""Seconds before each look for duplicates after the response: five minutes in all."""
+
+RECENT_SECONDS = 900.0
+"""Age up to which the request that made a snapshot may still delete it, clock skew included."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """What identifies a create.
-
-    ``filter`` finds its snapshots, ``value`` is the value of their tag, and ``request`` identifies
-    this request. ``is_keyed``: it comes from an Idempotency-Key, so other requests may share it.
-    """
-
-    filter: str
-    value: str
-    request: str
-    is_keyed: bool
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """The tags of a snapshot that is made with this token."""
-        return {CREATE_TAG: self.value, REQUEST_TAG: self.request}
-
-    def made(self, tagged: TaggedSnapshot) -> bool:
-        """Tell whether this request made a snapshot."""
-        return tagged.tags[1] == self.request
-
-
-class Search(NamedTuple):
-    """The snapshots of a token that were found. ``succeeded``: EC2 answered at least once."""
-
-    found: Collection[TaggedSnapshot]
-    succeeded: bool
 
 
 def create(context: OperationContext, volume_id: str, name: str, description: str) -> Snapshot:
@@ -78,97 +52,164 @@ def create(context: OperationContext, volume_id: str, name: str, description: st
     if description:
         params["Description"] = description
     name_tag = {"Name": name} if name else {}
-    token = _token(context, (volume_id, name, description))
+    token = create_token(context, (volume_id, name, description))
     if token is None:
+        _require_client(context)
         return _send_once(context, params, name_tag)
-    if token.is_keyed and (earlier := _search_once(context, token)):
-        return _oldest(earlier, token)
-    return _create_tagged(context, params, name_tag, token)
+    sightings = Sightings(token)
+    if token.is_keyed:
+        searched_at = context.runtime.monotonic()
+        sightings.add(_search(context, token), searched_at)
+        if sightings.usable:
+            return _settle(context, sightings, sends=0)
+    _require_client(context)
+    return _create_tagged(context, params, name_tag, sightings)
 
 
-def _token(context: OperationContext, parameters: Sequence[str]) -> Token | None:
-    key = context.request.http.headers.get("Idempotency-Key")
-    if not context.settings.create_tag:
-        if key is not None:
-            raise ApiError(
-                400, "Idempotency-Key is not supported here: the option create_tag is off."
-            )
-        return None
-    request = secrets.token_hex(16)
-    if key is None:
-        return Token(request, request, request, is_keyed=False)
-    caller = require_credentials(context).id
-    name = _digest(caller, context.region, _idempotency_key(key))
-    # The parameters are part of the value, so that the tag records them too.
-    return Token(f"{name}-*", f"{name}-{_digest(*parameters)}", request, is_keyed=True)
-
-
-def _digest(*texts: str) -> str:
-    return sha256("\0".join(texts).encode()).hexdigest()[:32]
-
-
-# A String of RFC 8941, as the IETF draft has it; without its quotes too, as many clients send it.
-_KEY = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"|([\w.:/+=-]{1,255})', re.A)
-
-
-def _idempotency_key(header: str) -> str:
-    match = _KEY.fullmatch(header.strip())
-    if match is None:
-        raise ApiError(
-            400, 'Idempotency-Key cannot be read: it takes one text in quotes, such as "a-1".'
-        )
-    return match[1] or match[2]
+def _require_client(context: OperationContext) -> None:
+    """Drop the create of a client that has given up waiting: it may have sent another one."""
+    if context.request_context.client_has_left:
+        raise ApiError(400, "The client closed its connection before the snapshot was created.")
 
 
 def _create_tagged(
-    context: OperationContext, params: Mapping[str, Any], name_tag: Mapping[str, str], token: Token
+    context: OperationContext,
+    params: Mapping[str, Any],
+    name_tag: Mapping[str, str],
+    sightings: Sightings,
 ) -> Snapshot:
-    lost_responses = 0
+    """Send the create until EC2 has made a snapshot, has refused, or the deadline is near."""
+    token = sightings.token
+    lost = 0
     for attempt in count(1):
         try:
             snapshot = _send(context, params, {**name_tag, **token.tags})
         except EC2Error as error:
-            if lost_responses == 0 and _may_not_tag(error):
+            if not lost and _may_not_tag(error):
                 return _create_without_tags(context, params, name_tag, token, error)
-            lost_responses += error.outcome is Outcome.UNKNOWN
-            search = Search((), succeeded=True)
-            if lost_responses:
-                search = _poll_by_tag(context, token, LOOK_DELAYS, expected=lost_responses)
-            if search.found:
-                return _delete_duplicates(context, token, search.found)
-            may_repeat = search.succeeded and error.outcome is not Outcome.REFUSED
-            if not may_repeat or attempt >= context.settings.retry_attempts:
-                if lost_responses:
-                    raise _unknown(error, token) from error
-                raise
-            _back_off(context, attempt)
+            lost += error.outcome is Outcome.UNKNOWN
+            could_look = not lost or _look(context, sightings, LOOK_DELAYS, sends=lost)
+            if sightings.usable:
+                return _settle(context, sightings, sends=lost)
+            pause = back_off(context.runtime, attempt)
+            may_repeat = (
+                could_look
+                and error.outcome is not Outcome.REFUSED
+                and attempt < context.settings.retry_attempts
+                and context.runtime.monotonic() + pause < context.deadline - RESERVED_SECONDS
+            )
+            if not may_repeat:
+                if not lost:
+                    raise
+                _settle_in_background(context, sightings, sends=lost, answered=None)
+                raise _unknown(error, token) from error
+            context.runtime.sleep(pause)
+            context.request_context.retries += 1
         else:
-            made = TaggedSnapshot(snapshot, tuple(token.tags.values()))
-            return _settle(context, token, made, lost_responses)
+            sightings.add_created(snapshot)
+            return _settle(context, sightings, sends=lost + 1)
     raise AssertionError("unreachable")
 
 
-def _settle(
-    context: OperationContext, token: Token, made: TaggedSnapshot, lost_responses: int
-) -> Snapshot:
-    """Look for duplicates of a snapshot where there may be some, and leave the oldest."""
-    if lost_responses:
-        search = _poll_by_tag(context, token, LOOK_DELAYS, expected=lost_responses + 1)
-    elif token.is_keyed:
-        search = _poll_by_tag(context, token, SETTLE_DELAYS, expected=2)
-    else:
-        return made.snapshot
-    others = [tagged for tagged in search.found if tagged.snapshot.id != made.snapshot.id]
-    return _delete_duplicates(context, token, [made, *others])
+def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> Snapshot:
+    """Look until no older snapshot can appear, delete duplicates, and return the one that stays.
+
+    ``sends`` is the number of snapshots that this request may have made.
+    """
+    token = sightings.token
+    is_settled = _has_all(sightings, sends)
+    while not is_settled:
+        now = context.runtime.monotonic()
+        wake = max(now + SETTLE_DELAY, sightings.settled_at)
+        if math.isinf(wake):
+            wake = now + SETTLE_DELAY
+        if wake > context.deadline:
+            break
+        _look(context, sightings, [wake - now], sends=sends)
+        is_settled = wake >= sightings.settled_at or _has_all(sightings, sends)
+    answered = sightings.best.snapshot.id if is_settled or not token.is_keyed else None
+    if is_settled:
+        _delete_duplicates(context, sightings, answered)
+    if not is_settled or len(sightings.own) < sends:
+        _settle_in_background(context, sightings, sends=sends, answered=answered)
+    if answered is None:
+        message = "EC2 has not shown in time whether there is another one with this key."
+        raise _unknown(EC2Error(message, Outcome.UNKNOWN), token)
+    return _answer(context, sightings)
+
+
+def _has_all(sightings: Sightings, sends: int) -> bool:
+    """Tell whether nothing is left to look for. With a key, others may have made snapshots."""
+    return not sightings.token.is_keyed and len(sightings.own) >= sends
+
+
+def _answer(context: OperationContext, sightings: Sightings) -> Snapshot:
+    """Return the snapshot that stays, or raise the ``ApiError`` that the client is told instead."""
+    if sightings.oldest.tags[0] != sightings.token.value:
+        raise ApiError(422, "This Idempotency-Key was used with other parameters: use a new key.")
+    best = sightings.best
+    if best.has_failed:
+        message = f"EC2 could not complete the snapshot {best.snapshot.id}: its state is error."
+        raise ApiError(502, message)
+    is_foreign = not sightings.token.made(best)
+    age = context.runtime.unix_time() - best.snapshot.start_timestamp
+    if is_foreign and best is not sightings.oldest and age < RECENT_SECONDS:
+        # Its maker may not know yet that the older one has failed, and delete its own.
+        raise ApiError(502, "Another request with this Idempotency-Key is in progress.")
+    return best.snapshot
+
+
+def _delete_duplicates(
+    context: OperationContext, sightings: Sightings, answered: str | None
+) -> bool:
+    """Delete what this request has made in addition to the snapshot that stays.
+
+    Nothing older than the snapshot in the answer is deleted: other requests may have named it.
+    Returns whether there was nothing to delete.
+    """
+    duplicates = [
+        tagged
+        for tagged in sightings.usable
+        if sightings.token.made(tagged)
+        and tagged.age > sightings.best.age
+        and tagged.snapshot.id != answered
+    ]
+    for tagged in duplicates:
+        _delete(context, tagged.snapshot.id)
+    return not duplicates
+
+
+def _settle_in_background(
+    context: OperationContext, sightings: Sightings, *, sends: int, answered: str | None
+) -> None:
+    """Go on looking for duplicates after the response, and record that there may be some."""
+    request_context = context.request_context
+    request_context.create_is_unsettled = True
+    log.warning(
+        "a create is not settled: %d of at most %d snapshots were found by the tag %s=%s",
+        len(sightings.own),
+        sends,
+        CREATE_TAG,
+        sightings.token.value,
+        extra={"request_id": request_context.request_id},
+    )
+    deadline = context.runtime.monotonic() + sum(BACKGROUND_DELAYS) + RESERVED_SECONDS
+    later = replace(context, deadline=deadline, request_context=replace(request_context))
+
+    def look_for_duplicates() -> None:
+        for delay in BACKGROUND_DELAYS:
+            searched_at = later.runtime.monotonic() + delay
+            could_look = _look(later, sightings, [delay], sends=sends)
+            is_settled = could_look and searched_at >= sightings.settled_at
+            is_clean = is_settled and _delete_duplicates(later, sightings, answered)
+            if is_clean and len(sightings.own) >= sends:
+                return
+
+    context.runtime.run_in_background(look_for_duplicates)
 
 
 def _may_not_tag(error: EC2Error) -> bool:
     return error.outcome is Outcome.REFUSED and error.code == "UnauthorizedOperation"
-
-
-def _back_off(context: OperationContext, attempt: int) -> None:
-    context.sleep(random.uniform(0, min(2.0**attempt, _MAX_BACKOFF)))  # noqa: S311
-    context.request_context.retries += 1
 
 
 def _create_without_tags(
@@ -195,7 +236,14 @@ def _send(
         "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
     }
     tagged = {"TagSpecifications": [specification]} if tags else {}
-    return call_ec2(context, xml.created_snapshot, "CreateSnapshot", **params, **tagged)
+    return call_ec2(
+        replace(context, deadline=context.deadline - RESERVED_SECONDS),
+        xml.created_snapshot,
+        "CreateSnapshot",
+        is_repeatable=False,
+        **params,
+        **tagged,
+    )
 
 
 def _send_once(
@@ -221,16 +269,21 @@ def _unknown(error: EC2Error, token: Token | None) -> ApiError:
     )
 
 
-def _poll_by_tag(
-    context: OperationContext, token: Token, delays: Sequence[float], *, expected: int
-) -> Search:
-    """Look for the snapshots of a token, until as many of this request as expected are found."""
-    found: dict[str, TaggedSnapshot] = {}
+def _look(
+    context: OperationContext, sightings: Sightings, delays: Sequence[float], *, sends: int
+) -> bool:
+    """Look for the snapshots of a token after each delay, until all of this request are found.
+
+    Returns whether EC2 answered at least once.
+    """
     succeeded = False
     for delay in delays:
-        context.sleep(delay)
+        if context.runtime.monotonic() + delay > context.deadline:
+            break
+        context.runtime.sleep(delay)
+        searched_at = context.runtime.monotonic()
         try:
-            found |= {tagged.snapshot.id: tagged for tagged in _search_once(context, token)}
+            sightings.add(_search(context, sightings.token), searched_at)
         except EC2Error as error:
             log.warning(
                 "cannot look for the snapshots of a create: %s",
@@ -239,12 +292,12 @@ def _poll_by_tag(
             )
         else:
             succeeded = True
-        if sum(map(token.made, found.values())) >= expected:
+        if len(sightings.own) >= sends > 0:
             break
-    return Search(found.values(), succeeded)
+    return succeeded
 
 
-def _search_once(context: OperationContext, token: Token) -> list[TaggedSnapshot]:
+def _search(context: OperationContext, token: Token) -> list[TaggedSnapshot]:
     pages = paginate(
         context,
         lambda response: xml.tagged_snapshots(response, tuple(token.tags)),
@@ -253,17 +306,6 @@ def _search_once(context: OperationContext, token: Token) -> list[TaggedSnapshot
         Filters=[{"Name": f"tag:{CREATE_TAG}", "Values": [token.filter]}],
     )
     return list(chain.from_iterable(page.records for page in pages))
-
-
-def _delete_duplicates(
-    context: OperationContext, token: Token, found: Collection[TaggedSnapshot]
-) -> Snapshot:
-    """Delete what this request has made, except the oldest snapshot of all, and return that one."""
-    oldest = min(found, key=_age)
-    for tagged in found:
-        if token.made(tagged) and tagged is not oldest:
-            _delete(context, tagged.snapshot.id)
-    return _oldest(found, token)
 
 
 def _delete(context: OperationContext, id: str) -> None:
@@ -277,14 +319,3 @@ def _delete(context: OperationContext, id: str) -> None:
                 error,
                 extra={"request_id": context.request_context.request_id},
             )
-
-
-def _oldest(found: Collection[TaggedSnapshot], token: Token) -> Snapshot:
-    oldest = min(found, key=_age)
-    if oldest.tags[0] != token.value:
-        raise ApiError(422, "This Idempotency-Key was used with other parameters: use a new key.")
-    return oldest.snapshot
-
-
-def _age(tagged: TaggedSnapshot) -> tuple[str, str]:
-    return tagged.snapshot.start_time, tagged.snapshot.id

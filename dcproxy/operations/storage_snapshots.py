@@ -1,5 +1,7 @@
 """Storage snapshots: the four operations of the API page, and the form for browsers."""
 
+from typing import Any
+
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
@@ -23,7 +25,7 @@ def index(context: OperationContext) -> Response:
     owners = context.settings.owners
     if query.get("owner_id"):
         owners = _owners(query["owner_id"])
-    filters = {"OwnerIds": owners} if owners else {}
+    filters: dict[str, Any] = {"OwnerIds": owners} if owners else {}
     if "id" in query:
         # EC2 takes either ids or a page size.
         pages = one_or_none(lambda: _snapshot(context, query["id"], **filters))
@@ -57,7 +59,7 @@ def _snapshot_response(
     return member_response(context, "storage_snapshots", model, status)
 
 
-def _snapshot(context: OperationContext, id: str, **filters: object) -> Snapshot:
+def _snapshot(context: OperationContext, id: str, **filters: Any) -> Snapshot:
     check_id(SNAPSHOT_ID, id)
     page = call_ec2(context, xml.snapshots, "DescribeSnapshots", SnapshotIds=[id], **filters)
     if not page.records:

@@ -52,6 +52,7 @@ def instrumented(handler: Handler, metrics: Metrics, provider: str) -> WSGIAppli
         def end() -> None:
             metrics.ec2_retries.inc(context.retries)
             metrics.lists_broken.inc(context.list_is_broken)
+            metrics.creates_unsettled.inc(context.create_is_unsettled)
             duration = round(time.perf_counter() - started, 6)
             _log(context, duration, context.provider or provider)
 

@@ -32,6 +32,7 @@ class Metrics(NamedTuple):
     ec2_requests: Counter
     ec2_retries: Counter
     lists_broken: Counter
+    creates_unsettled: Counter
     build_info: Gauge
 
     def record_ec2_call(self, action: str, result: str) -> None:
@@ -56,6 +57,9 @@ def get_metrics() -> Metrics:
         ),
         ec2_retries=Counter("dcproxy_ec2_retries", "Repeated EC2 requests"),
         lists_broken=Counter("dcproxy_lists_broken", "Lists that failed after their first page"),
+        creates_unsettled=Counter(
+            "dcproxy_creates_unsettled", "Creates of which EC2 may have made a duplicate"
+        ),
         build_info=Gauge(
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"
         ),

@@ -4,24 +4,36 @@ An application is expensive (it loads botocore's models) and has no state of a c
 share one per combination of options. Clients are cheap and mutable: each test makes its own.
 """
 
+import time
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from webtest import TestApp
 
 from tests.support.callers import CALLER
-from tests.support.package import Settings, application
+from tests.support.package import Runtime, Settings, application
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-# What the applications slept instead of sleeping; the fixture ``sleeps`` empties it for each test.
+# What the applications slept on a virtual clock, which goes on at once; the fixture ``sleeps``
+# empties it for each test.
 recorded_sleeps: list[float] = []
+
+# What the applications left for the time after their responses; a test runs it when it wants to.
+background_jobs: list[Callable[[], None]] = []
+
+RUNTIME = Runtime(
+    sleep=recorded_sleeps.append,
+    monotonic=lambda: time.monotonic() + sum(recorded_sleeps),
+    run_in_background=background_jobs.append,
+)
 
 
 def new_application(**options: Any) -> "WSGIApplication":
     """Make an application that nothing else uses; ``options`` are those of the settings."""
-    return application(Settings(**options), recorded_sleeps.append)
+    return application(Settings(**options), RUNTIME)
 
 
 @cache

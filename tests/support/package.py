@@ -4,9 +4,10 @@ Only unit tests import the package themselves, and only the module that they tes
 """
 
 from dcproxy.app import application
+from dcproxy.context import Runtime
 from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
 from dcproxy.deltacloud.urls import Urls
-from dcproxy.operations.snapshot_creation import CREATE_TAG
+from dcproxy.operations.idempotency import CREATE_TAG
 from dcproxy.operations.snapshot_creation import LOOK_DELAYS as POLL_DELAYS
 from dcproxy.server.mock import running as running_moto
 from dcproxy.settings import Settings
@@ -24,6 +25,7 @@ __all__ = [
     "MAX_BODY_BYTES",
     "POLL_DELAYS",
     "URLS",
+    "Runtime",
     "Settings",
     "application",
     "running_moto",

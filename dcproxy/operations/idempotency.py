@@ -1,0 +1,75 @@
+"""What identifies a create: the tags of its snapshots, and the Idempotency-Key of its request."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.ec2.records import TaggedSnapshot
+from dcproxy.operations.context import OperationContext, require_credentials
+
+CREATE_TAG = "dcproxy:create"
+REQUEST_TAG = "dcproxy:request"
+"""Tells the snapshots that one request made from those of others with the same key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What identifies a create.
+
+    ``filter`` finds its snapshots, ``value`` is the value of their tag, and ``request`` identifies
+    this request. ``is_keyed``: it comes from an Idempotency-Key, so other requests may share it.
+    """
+
+    filter: str
+    value: str
+    request: str
+    is_keyed: bool
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of a snapshot that is made with this token."""
+        return {CREATE_TAG: self.value, REQUEST_TAG: self.request}
+
+    def made(self, tagged: TaggedSnapshot) -> bool:
+        """Tell whether this request made a snapshot."""
+        return tagged.tags[1] == self.request
+
+
+def create_token(context: OperationContext, parameters: Sequence[str]) -> Token | None:
+    """Return the token of a create; None when the option ``create_tag`` is off.
+
+    The parameters are part of the value, so that the tag records them too. Raises a 400
+    ``ApiError`` for an Idempotency-Key that is malformed or not supported.
+    """
+    key = context.request.http.headers.get("Idempotency-Key")
+    if not context.settings.create_tag:
+        if key is not None:
+            raise ApiError(
+                400, "Idempotency-Key is not supported here: the option create_tag is off."
+            )
+        return None
+    request = f"{context.runtime.random.getrandbits(128):032x}"
+    if key is None:
+        return Token(request, request, request, is_keyed=False)
+    caller = require_credentials(context).id
+    name = _digest(caller, context.region, _idempotency_key(key))
+    return Token(f"{name}-*", f"{name}-{_digest(*parameters)}", request, is_keyed=True)
+
+
+def _digest(*texts: str) -> str:
+    return sha256("\0".join(texts).encode()).hexdigest()[:32]
+
+
+# A String of RFC 8941, as the IETF draft has it; without its quotes too, as many clients send it.
+_KEY = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"|([\w.:/+=-]{1,255})', re.A)
+
+
+def _idempotency_key(header: str) -> str:
+    match = _KEY.fullmatch(header.strip())
+    if match is None:
+        raise ApiError(
+            400, 'Idempotency-Key cannot be read: it takes one text in quotes, such as "a-1".'
+        )
+    return match[1] or match[2]

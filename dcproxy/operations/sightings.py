@@ -1,0 +1,62 @@
+"""The snapshots of a create as EC2 has shown them so far, although its reads lag.
+
+The lag of a read may be long, but lags differ by less than ``SETTLE_SECONDS``. So when a search has
+shown a snapshot, one that starts ``SETTLE_SECONDS`` later shows every older snapshot.
+"""
+
+import math
+from collections.abc import Iterable
+
+from dcproxy.ec2.records import Snapshot, TaggedSnapshot
+from dcproxy.operations.idempotency import Token
+
+SETTLE_SECONDS = 5.0
+"""Bound on the difference between the lags of EC2's reads."""
+
+
+class Sightings:
+    """What searches for the snapshots of ``token`` have found."""
+
+    def __init__(self, token: Token) -> None:
+        self.token = token
+        self._snapshots: dict[str, TaggedSnapshot] = {}
+        self._seen_at: dict[str, float] = {}
+
+    def add(self, found: Iterable[TaggedSnapshot], searched_at: float) -> None:
+        """Add the result of a search that began at ``searched_at``. A failed state is final."""
+        for tagged in found:
+            id = tagged.snapshot.id
+            self._seen_at.setdefault(id, searched_at)
+            if not (id in self._snapshots and self._snapshots[id].has_failed):
+                self._snapshots[id] = tagged
+
+    def add_created(self, snapshot: Snapshot) -> None:
+        """Add the snapshot of a create of this request, which no search has found yet."""
+        tags = tuple(self.token.tags.values())
+        self._snapshots.setdefault(snapshot.id, TaggedSnapshot(snapshot, tags))
+
+    @property
+    def usable(self) -> list[TaggedSnapshot]:
+        """The snapshots that have not failed."""
+        return [tagged for tagged in self._snapshots.values() if not tagged.has_failed]
+
+    @property
+    def own(self) -> list[TaggedSnapshot]:
+        """The snapshots that this request has made."""
+        return list(filter(self.token.made, self._snapshots.values()))
+
+    @property
+    def oldest(self) -> TaggedSnapshot:
+        """The oldest snapshot of all."""
+        return min(self._snapshots.values(), key=lambda tagged: tagged.age)
+
+    @property
+    def best(self) -> TaggedSnapshot:
+        """The snapshot that stays: the oldest usable one, or the oldest when all have failed."""
+        return min(self.usable or self._snapshots.values(), key=lambda tagged: tagged.age)
+
+    @property
+    def settled_at(self) -> float:
+        """When a search begins that shows every snapshot older than the best one."""
+        seen = [self._seen_at.get(tagged.snapshot.id, math.inf) for tagged in self.usable]
+        return min(seen, default=math.inf) + SETTLE_SECONDS
