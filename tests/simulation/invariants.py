@@ -16,7 +16,11 @@ FOREIGN_SIGNATURE = "f: a request signed with another caller's key"
 FALSE_REFUSAL = "g: an error that denies a snapshot which was made"
 WRONG_SNAPSHOT = "h: a 201 names a snapshot with other parameters"
 INTERNAL_ERROR = "i: a fault inside dcproxy"
+GOOD_ONE_DELETED = "k: a good snapshot deleted for one that had failed"
 NOT_QUIET = "j: the world does not become quiet"
+
+
+_OLDEST_VIEW = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ def violations(outcome: Outcome, rules: Rules) -> list[Violation]:
         *_duplicates(outcome, rules),
         *_answers(outcome, rules),
         *_deletions(outcome),
+        *_deletions_of_good_ones(outcome),
         *_false_refusals(outcome, rules),
         *(
             Violation(FOREIGN_SIGNATURE, f"{request.name} signed with {key}")
@@ -145,6 +150,29 @@ def _deletions(outcome: Outcome) -> Iterator[Violation]:
         if by is not sender and not has_same_key:
             yield Violation(
                 FOREIGN_DELETION, f"{by.name} deleted {snapshot.id}, made by {sender.name}"
+            )
+
+
+def _deletions_of_good_ones(outcome: Outcome) -> Iterator[Violation]:
+    for snapshot in outcome.snapshots.values():
+        at, by = snapshot.deleted_at, snapshot.deleted_by
+        if at is None or snapshot.end_state == "error" or _is_deletion_of(by, snapshot):
+            continue
+        # What was seen may be as old as that.
+        seen_at = at - _OLDEST_VIEW
+        sender: ClientRequest = snapshot.sender
+        others = [
+            other
+            for other in outcome.snapshots.values()
+            if other is not snapshot
+            and (other.sender is sender or (sender.group and sender.group == other.sender.group))
+            and other.made_at <= at
+            and (other.deleted_at is None or other.deleted_at > at)
+        ]
+        if not any(other.end_state != "error" or other.ends_at > seen_at for other in others):
+            yield Violation(
+                GOOD_ONE_DELETED,
+                f"{by.name} deleted {snapshot.id} at {at:.3f} for {_named(others)}",
             )
 
 

@@ -1,7 +1,7 @@
 """A world: clients, replicas and an EC2 with faults, all drawn from one seed, run to the end."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -29,7 +29,7 @@ class Scenario:
 
 @dataclass(slots=True)
 class Result:
-    """What came out. ``answers`` counts creates by the kind of their answer, ``fates`` EC2 calls."""
+    """What came out. ``answers`` counts creates by kind of answer, ``fates`` EC2 calls."""
 
     seed: int
     violations: list[Violation]
@@ -141,7 +141,7 @@ def run(
 
 
 def draw(seed: int) -> Scenario:
-    """Draw the scenario of a seed: mostly few clients and replicas and one or two kinds of fault."""
+    """Draw the scenario of a seed: mostly few clients, few replicas and few kinds of fault."""
     # Not the generator of the run: its numbers depend on what dcproxy does.
     random = Random(seed ^ 0x5EED)
     is_large = random.random() < 0.04
@@ -233,3 +233,58 @@ def _draw_faults(random: Random) -> Faults:
         start = random.uniform(0, 5)
         faults.outage = (start, start + random.uniform(1, 90), random.choice(FATES))
     return faults
+
+
+def _same_key_with_lag(random: Random, lag: tuple[float, float]) -> Scenario:
+    clients = [
+        ClientPlan(
+            name=f"client{number}",
+            account="AKIDALICE",
+            region=replica.REGIONS[0],
+            volume_id="vol-11111111",
+            key="key-0",
+            start_at=random.uniform(0, 2),
+        )
+        for number in range(random.randint(2, 3))
+    ]
+    behaviour = Behaviour(read_replicas=random.choice((1, 2)), lag=lag)
+    return Scenario(clients=clients, replicas=2, behaviour=behaviour)
+
+
+def _oldest_in_error(random: Random) -> Scenario:
+    scenario = _same_key_with_lag(random, (0.0, 0.5))
+    scenario.behaviour.error_rate = 0.5
+    scenario.behaviour.pending = (0.0, 0.2)
+    # A lost answer makes dcproxy look, and rank what it finds, some seconds later.
+    scenario.faults.rates = {"lost_response": 0.3, "late_effect": 0.3}
+    scenario.faults.only = "CreateSnapshot"
+    scenario.faults.late_effect = (0.0, 20.0)
+    return scenario
+
+
+def _lost_response_with_lag(random: Random) -> Scenario:
+    client = ClientPlan(
+        name="client0",
+        account="AKIDALICE",
+        region=replica.REGIONS[0],
+        volume_id="vol-11111111",
+    )
+    return Scenario(
+        clients=[client],
+        behaviour=Behaviour(lag=(random.choice((5.0, 10.0)), 20.0)),
+        faults=Faults(script={"CreateSnapshot": ["lost_response"]}),
+    )
+
+
+SCENARIOS: dict[str, Callable[[Random], Scenario]] = {
+    "same-key-short-lag": lambda random: _same_key_with_lag(random, (0.0, 1.0)),
+    "same-key-long-lag": lambda random: _same_key_with_lag(random, (2.0, 3.0)),
+    "oldest-in-error": _oldest_in_error,
+    "lost-response-long-lag": _lost_response_with_lag,
+}
+"""Situations that broke a create once: worlds of one kind, still drawn from the seed."""
+
+
+def scenario_of(seed: int, name: str | None = None) -> Scenario:
+    """Give the scenario of a seed, of the kind ``name`` where one is given."""
+    return SCENARIOS[name](Random(seed ^ 0x5EED)) if name else draw(seed)
