@@ -42,6 +42,11 @@ class ClientRequest:
     has_crashed: bool = False
 
     @property
+    def scope(self) -> tuple[str, str, str] | None:
+        """Within what a key is one key, whatever the parameters. None without a key."""
+        return None if self.key is None else (self.account, self.region, self.key)
+
+    @property
     def group(self) -> tuple[str, ...] | None:
         """What a key stands for: at most one snapshot. None without a key."""
         if self.key is None:

@@ -1,5 +1,6 @@
 """Many worlds on several processes, counted."""
 
+import gc
 import multiprocessing
 import time
 from collections import Counter
@@ -73,6 +74,9 @@ def _parts(
     if processes == 1:
         yield from map(work, chunks)
         return
+    # The applications are made before the fork, once for all processes.
+    run_chunk((0, 20), options)
+    gc.freeze()
     with multiprocessing.get_context("fork").Pool(processes) as pool:
         # In order, so that the first failing seed does not depend on the processes.
         yield from pool.imap(work, chunks)

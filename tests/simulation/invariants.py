@@ -165,7 +165,7 @@ def _deletions_of_good_ones(outcome: Outcome) -> Iterator[Violation]:
             other
             for other in outcome.snapshots.values()
             if other is not snapshot
-            and (other.sender is sender or (sender.group and sender.group == other.sender.group))
+            and (other.sender is sender or (sender.scope and sender.scope == other.sender.scope))
             and other.made_at <= at
             and (other.deleted_at is None or other.deleted_at > at)
         ]

@@ -18,9 +18,12 @@ from unittest.mock import patch
 from urllib.parse import parse_qsl, quote, urlencode
 
 import botocore.endpoint
+import botocore.useragent
 from botocore import exceptions
 from botocore.awsrequest import AWSResponse
+from botocore.client import ClientCreator
 from botocore.httpsession import URLLib3Session
+from botocore.loaders import JSONFileLoader
 from botocore.retries.quota import RetryQuota
 
 from dcproxy.app import application
@@ -56,9 +59,17 @@ def surroundings() -> Surroundings:
 # --- Making applications -----------------------------------------------------------------------
 
 
-@cache
+_APPLICATIONS = 3
+"""Larger worlds have replicas with the same application: one more costs 100 ms a process."""
+
+
 def replica_application(number: int, settings: Settings) -> Any:
-    """Make the application of a replica: an own one for each, with nothing shared."""
+    """Give the application of a replica."""
+    return _application(number % _APPLICATIONS, settings)
+
+
+@cache
+def _application(number: int, settings: Settings) -> Any:
     return application(settings, _sleep)
 
 
@@ -102,6 +113,7 @@ def installed() -> Iterator[None]:
         patch.object(RetryQuota, "acquire", lambda self, amount: True),
         # Until random numbers are injected.
         patch.object(secrets, "token_hex", _token_hex),
+        _cached_in_botocore(),
     ):
         logger.addHandler(handler)
         logger.propagate = False
@@ -113,6 +125,33 @@ def installed() -> Iterator[None]:
             logger.propagate = propagates
             requests_logger.disabled = was_disabled
             random.setstate(state)
+
+
+_load_file = cache(JSONFileLoader.load_file)
+_sanitize = cache(botocore.useragent.sanitize_user_agent_string_component)
+_methods: dict[str, dict[str, Any]] = {}
+
+
+def _create_methods(creator: Any, service_model: Any) -> dict[str, Any]:
+    name = service_model.service_name
+    if name not in _methods:
+        _methods[name] = _botocore_create_methods(creator, service_model)
+    return dict(_methods[name])
+
+
+_botocore_create_methods = ClientCreator._create_methods
+_loader = JSONFileLoader()
+
+
+@contextmanager
+def _cached_in_botocore() -> Iterator[None]:
+    """Cache what botocore computes anew for each client and request, and what never differs."""
+    with (
+        patch.object(JSONFileLoader, "load_file", lambda self, path: _load_file(_loader, path)),
+        patch.object(ClientCreator, "_create_methods", _create_methods),
+        patch.object(botocore.useragent, "sanitize_user_agent_string_component", _sanitize),
+    ):
+        yield
 
 
 @contextmanager
