@@ -14,7 +14,11 @@ from tests.simulation.invariants import Rules
 
 def main() -> int:
     options = _parser().parse_args()
-    rules = Rules(deadline=options.deadline, lag=options.assume_lag)
+    rules = Rules(
+        deadline=options.deadline,
+        lag=options.assume_lag,
+        effect_delay=options.assume_effect_delay,
+    )
     if options.strict:
         rules = replace(rules, excuses_warnings=False, excuses_crashes=False)
     of_worlds = campaign.Options(rules=rules, scenario=options.scenario, mutation=options.mutation)
@@ -23,7 +27,7 @@ def main() -> int:
     start = options.start if options.start is not None else secrets.randbits(40)
     print(f"base seed {start}, dcproxy from {os.path.dirname(dcproxy.__file__)}", flush=True)
     if options.mutations:
-        return _table(start, options)
+        return _table(start, rules, options)
     if options.mutation:
         return _mutation(start, of_worlds, options)
     return _worlds(start, of_worlds, options)
@@ -42,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mutations", action="store_true", help="remove each rule in turn")
     parser.add_argument("--deadline", type=float, help="seconds within which dcproxy must answer")
     parser.add_argument("--assume-lag", type=float, help="EC2's reads lag no longer (seconds)")
+    parser.add_argument(
+        "--assume-effect-delay",
+        type=float,
+        default=Rules().effect_delay,
+        help="EC2 carries out a request no later than this (seconds)",
+    )
     parser.add_argument("--strict", action="store_true", help="no excuse by warnings and crashes")
     return parser
 
@@ -104,14 +114,12 @@ def _mutation(start: int, of_worlds: campaign.Options, options: argparse.Namespa
     return 0
 
 
-def _table(start: int, options: argparse.Namespace) -> int:
+def _table(start: int, rules: Rules, options: argparse.Namespace) -> int:
     print("| rule removed | mutation | first violating seed | worlds | invariants violated |")
     print("| --- | --- | --- | --- | --- |")
     is_complete = True
     for name, mutation in mutations.MUTATIONS.items():
-        of_worlds = campaign.Options(
-            rules=Rules(deadline=options.deadline, lag=options.assume_lag), mutation=name
-        )
+        of_worlds = campaign.Options(rules=rules, mutation=name)
         found = _first_caught(start, of_worlds, options)
         if found is None:
             is_complete = False

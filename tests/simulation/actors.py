@@ -64,6 +64,7 @@ class Replica:
         self._world = world
         self._application = application
         self._serving: dict[Task, tuple[ClientRequest, Event]] = {}
+        self._jobs: set[Task] = set()
 
     def serve(self, request: ClientRequest, ended: Event) -> None:
         """Begin to serve a request; ``ended`` is set when it is answered or the replica crashes."""
@@ -99,6 +100,9 @@ class Replica:
         self._world.note(f"{self.name} crashes")
         self.is_up = False
         self._world.scheduler.call_later(restart_after, self._restart)
+        for job in self._jobs:
+            job.is_killed = True
+        self._jobs.clear()
         for task, (request, ended) in self._serving.items():
             task.is_killed = True
             request.has_crashed = True
@@ -108,8 +112,20 @@ class Replica:
     def _restart(self) -> None:
         self.is_up = True
 
-    def is_serving(self, task: Task) -> bool:
-        return task in self._serving
+    def runs(self, task: Task) -> bool:
+        """Tell whether it is one of its requests or jobs."""
+        return task in self._serving or task in self._jobs
+
+    def spawn_job(self, run: Callable[[], Any]) -> None:
+        """Run a background job on behalf of the current request, which it may outlive."""
+
+        def run_to_the_end() -> None:
+            run()
+            self._jobs.discard(scheduler.current)
+
+        scheduler = self._world.scheduler
+        of = scheduler.current
+        self._jobs.add(scheduler.spawn(run_to_the_end, f"{of.name}/job", of.request))
 
 
 @dataclass(slots=True, kw_only=True)

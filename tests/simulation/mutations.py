@@ -1,7 +1,8 @@
 """Mutations: dcproxy with one safety rule removed. The simulation must notice each.
 
 Each is a context manager that patches dcproxy in this process. They name what they patch in
-dcproxy, so they change when it does; ``patch`` raises if a name is gone.
+dcproxy, so they change when it does; ``patch`` raises if a name is gone. They import dcproxy when
+they are applied, so that a module that has moved breaks no other run.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from dcproxy import ec2
-from dcproxy.operations import creation
 from tests.simulation import replica
 
 
@@ -37,6 +36,8 @@ def _mutation(rule: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
 @_mutation("look for earlier snapshots of the key before a create")
 @contextmanager
 def no_look_before() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     look = creation._look
 
     def blind(call: Any, token: Any) -> Any:
@@ -49,6 +50,8 @@ def no_look_before() -> Iterator[None]:
 @_mutation("look for others' snapshots after a create with a key")
 @contextmanager
 def no_settling() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     with patch.object(creation, "SETTLE_PAUSES", ()):
         yield
 
@@ -56,6 +59,8 @@ def no_settling() -> Iterator[None]:
 @_mutation("look for the snapshot after a lost answer")
 @contextmanager
 def no_look_after_lost_answer() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     with patch.object(creation, "_gather", lambda *args, **kwargs: True):
         yield
 
@@ -63,6 +68,8 @@ def no_look_after_lost_answer() -> Iterator[None]:
 @_mutation("the oldest snapshot of a key stays")
 @contextmanager
 def no_ranking() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     def keep_the_newest(call: Any, token: Any, found: Any) -> Any:
         newest_first = sorted(found.values(), key=creation._age, reverse=True)
         for tagged in filter(token.has_made, newest_first[1:]):
@@ -76,6 +83,8 @@ def no_ranking() -> Iterator[None]:
 @_mutation("delete duplicates at all")
 @contextmanager
 def no_deletion() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     with patch.object(creation, "_delete", lambda call, id: None):
         yield
 
@@ -83,6 +92,8 @@ def no_deletion() -> Iterator[None]:
 @_mutation("delete only what this request has made")
 @contextmanager
 def no_tag_check() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     with patch.object(creation.Token, "has_made", lambda self, tagged: True):
         yield
 
@@ -90,6 +101,8 @@ def no_tag_check() -> Iterator[None]:
 @_mutation("look for the tag of this create only")
 @contextmanager
 def no_filter() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     look = creation._look
 
     def everything(call: Any, token: Any) -> Any:
@@ -102,6 +115,8 @@ def no_filter() -> Iterator[None]:
 @_mutation("compare the parameters of a key")
 @contextmanager
 def no_parameter_check() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     with patch.object(creation, "_oldest", lambda oldest_first, token: oldest_first[0].snapshot):
         yield
 
@@ -109,6 +124,8 @@ def no_parameter_check() -> Iterator[None]:
 @_mutation("say that the outcome is unknown")
 @contextmanager
 def no_unknown_answer() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     with patch.object(creation, "_unknown", lambda error, token: error):
         yield
 
@@ -116,6 +133,8 @@ def no_unknown_answer() -> Iterator[None]:
 @_mutation("take a lost answer for a create that may have happened")
 @contextmanager
 def lost_answer_is_refusal() -> Iterator[None]:
+    from dcproxy.operations import creation
+
     send = creation._send
 
     def forgetful(*args: Any) -> Any:
@@ -150,6 +169,8 @@ class _Shared:
 @_mutation("credentials per request")
 @contextmanager
 def shared_credentials() -> Iterator[None]:
+    from dcproxy import ec2
+
     # Read outside the context of the request: of whoever came last.
     last = _Shared()
     exchange = ec2._exchange

@@ -9,9 +9,10 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from inspect import signature
 from io import BytesIO
 from typing import Any, Protocol
 from unittest.mock import patch
@@ -45,6 +46,7 @@ class Surroundings(Protocol):
     def sleep(self, seconds: float) -> None: ...
     def send(self, request: Request, connect_timeout: float, read_timeout: float) -> Any: ...
     def current_request(self) -> Any: ...
+    def spawn_job(self, run: Callable[[], Any]) -> None: ...
 
 
 _current: Surroundings | None = None
@@ -70,7 +72,21 @@ def replica_application(number: int, settings: Settings) -> Any:
 
 @cache
 def _application(number: int, settings: Settings) -> Any:
-    return application(settings, _sleep)
+    if "sleep" not in signature(application).parameters:
+        return application(settings, _sleep)  # as it was before the clock was injected
+    return application(settings, sleep=_sleep, clock=_clock, random=RANDOM)
+
+
+def _clock() -> float:
+    return surroundings().now
+
+
+def spawn(run: Callable[[], Any]) -> None:
+    """Run a background job of the replica that serves the current request.
+
+    For dcproxy's own jobs, when it has some: to be put in place of what starts their threads.
+    """
+    surroundings().spawn_job(run)
 
 
 def _sleep(seconds: float) -> None:
@@ -103,8 +119,7 @@ def installed() -> Iterator[None]:
     """Replace what dcproxy and botocore have of the outside by the world that runs."""
     handler = _WarningHandler(logging.WARNING)
     logger = logging.getLogger("dcproxy")
-    requests_logger = logging.getLogger("dcproxy.requests")
-    was_disabled, propagates = requests_logger.disabled, logger.propagate
+    level, propagates = logger.level, logger.propagate
     state = random.getstate()
     with (
         patch.object(URLLib3Session, "send", _send),
@@ -117,13 +132,13 @@ def installed() -> Iterator[None]:
     ):
         logger.addHandler(handler)
         logger.propagate = False
-        requests_logger.disabled = True
+        logger.setLevel(logging.WARNING)
         try:
             yield
         finally:
             logger.removeHandler(handler)
             logger.propagate = propagates
-            requests_logger.disabled = was_disabled
+            logger.setLevel(level)
             random.setstate(state)
 
 
