@@ -301,7 +301,7 @@ def refusal(code: str, status: int, request_id: str = "request") -> Response:
 
 
 def _list(parameters: dict[str, str], prefix: str) -> list[str]:
-    values = []
+    values: list[str] = []
     while (name := f"{prefix}.{len(values) + 1}") in parameters:
         values.append(parameters[name])
     return values

@@ -16,7 +16,7 @@ FOREIGN_SIGNATURE = "f: a request signed with another caller's key"
 FALSE_REFUSAL = "g: an error that denies a snapshot which was made"
 WRONG_SNAPSHOT = "h: a 201 names a snapshot with other parameters"
 INTERNAL_ERROR = "i: a fault inside dcproxy"
-GOOD_ONE_DELETED = "k: a good snapshot deleted for one that had failed"
+GOOD_ONE_DELETED = "k: a good snapshot deleted although no other good one stays"
 NOT_QUIET = "j: the world does not become quiet"
 
 
@@ -167,13 +167,22 @@ def _deletions_of_good_ones(outcome: Outcome) -> Iterator[Violation]:
             if other is not snapshot
             and (other.sender is sender or (sender.scope and sender.scope == other.sender.scope))
             and other.made_at <= at
-            and (other.deleted_at is None or other.deleted_at > at)
+            and not _was_gone(other, seen_at)
         ]
         if not any(other.end_state != "error" or other.ends_at > seen_at for other in others):
             yield Violation(
                 GOOD_ONE_DELETED,
                 f"{by.name} deleted {snapshot.id} at {at:.3f} for {_named(others)}",
             )
+
+
+def _was_gone(snapshot: Snapshot, at: float) -> bool:
+    # A client may delete its snapshot while another request with its key still deletes duplicates.
+    return (
+        snapshot.deleted_at is not None
+        and snapshot.deleted_at <= at
+        and not _is_deletion_of(snapshot.deleted_by, snapshot)
+    )
 
 
 def _false_refusals(outcome: Outcome, rules: Rules) -> Iterator[Violation]:

@@ -164,6 +164,15 @@ def test_good_snapshot_deleted_for_one_that_had_failed():
     assert found([only], [one, two]) == []
 
 
+def test_good_snapshot_deleted_after_a_client_deleted_the_one_that_stays():
+    [only], [one, two] = two_of_a_request()
+    two.deleted_at, two.deleted_by = 30.0, only
+    one.deleted_at, one.deleted_by = 10.0, only
+    assert invariants.GOOD_ONE_DELETED in found([only], [one, two])
+    one.deleted_by = request("client0.2", method="DELETE", target_id="snap-1", kind="ok")
+    assert found([only, one.deleted_by], [one, two]) == []
+
+
 def test_late_answer():
     late = request(snapshot_id="snap-1", answered_at=31.0)
     made = [snapshot("snap-1", late)]
