@@ -1,0 +1,222 @@
+"""Who acts in a world: clients that create snapshots, and the replicas that serve them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation import replica
+from tests.simulation.scheduler import Event, Task
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+@dataclass(slots=True, kw_only=True)
+class ClientRequest:
+    """One HTTP request to dcproxy and what became of it.
+
+    ``kind`` is that of ``replica.kind_of``, ``no_answer`` when the replica crashed. The answer is
+    recorded even if the client had left (``left_at``) by then. ``is_warned``: dcproxy logged that
+    it may have left a duplicate. ``sends`` counts the CreateSnapshot calls that it made.
+    """
+
+    name: str
+    client: str
+    account: str
+    region: str
+    method: str = "POST"
+    key: str | None = None
+    volume_id: str = ""
+    snapshot_name: str = ""
+    description: str = ""
+    target_id: str = ""
+    started_at: float = 0.0
+    answered_at: float | None = None
+    left_at: float | None = None
+    status: int = 0
+    kind: str = "no_answer"
+    snapshot_id: str = ""
+    message: str = ""
+    sends: int = 0
+    is_warned: bool = False
+    has_crashed: bool = False
+
+    @property
+    def scope(self) -> tuple[str, str, str] | None:
+        """Within what a key is one key, whatever the parameters. None without a key."""
+        return None if self.key is None else (self.account, self.region, self.key)
+
+    @property
+    def group(self) -> tuple[str, ...] | None:
+        """What a key stands for: at most one snapshot. None without a key."""
+        if self.key is None:
+            return None
+        parameters = (self.volume_id, self.snapshot_name, self.description)
+        return (self.account, self.region, self.key, *parameters)
+
+
+class Replica:
+    """One process of dcproxy. A crash ends its tasks where they are."""
+
+    def __init__(self, world: "World", number: int, application: Any) -> None:
+        self.name = f"replica{number}"
+        self.is_up = True
+        self._world = world
+        self._application = application
+        self._serving: dict[Task, tuple[ClientRequest, Event]] = {}
+        self._jobs: set[Task] = set()
+
+    def serve(self, request: ClientRequest, ended: Event) -> None:
+        """Begin to serve a request; ``ended`` is set when it is answered or the replica crashes."""
+        task = self._world.scheduler.spawn(
+            lambda: self._serve(request, ended), f"{self.name}/{request.name}", request
+        )
+        self._serving[task] = (request, ended)
+
+    def _serve(self, request: ClientRequest, ended: Event) -> None:
+        world = self._world
+        request.started_at = world.scheduler.now
+        environ = replica.environ_of(request)
+        world.note(f"{request.method} {environ['PATH_INFO']} key={request.key}")
+        try:
+            status, headers, body = replica.call(self._application, environ)
+        except Exception as error:
+            request.kind, request.message = "exception", repr(error)
+        else:
+            request.status, request.kind = status, replica.kind_of(status, body)
+            if request.kind == "created":
+                request.snapshot_id = replica.snapshot_id_of(headers)
+            elif world.is_traced:
+                request.message = body.decode("utf-8", "replace")
+        request.answered_at = world.scheduler.now
+        world.note(f"answers {request.status} {request.kind} {request.snapshot_id}".rstrip())
+        del self._serving[world.scheduler.current]
+        ended.set()
+
+    def crash(self, restart_after: float) -> None:
+        """End like a process that is killed: nothing that runs here goes on, no cleanup."""
+        if not self.is_up:
+            return
+        self._world.note(f"{self.name} crashes")
+        self.is_up = False
+        self._world.scheduler.call_later(restart_after, self._restart)
+        for job in self._jobs:
+            job.is_killed = True
+        self._jobs.clear()
+        for task, (request, ended) in self._serving.items():
+            task.is_killed = True
+            request.has_crashed = True
+            ended.set()
+        self._serving.clear()
+
+    def _restart(self) -> None:
+        self.is_up = True
+
+    def runs(self, task: Task) -> bool:
+        """Tell whether it is one of its requests or jobs."""
+        return task in self._serving or task in self._jobs
+
+    def spawn_job(self, run: Callable[[], Any]) -> None:
+        """Run a background job on behalf of the current request, which it may outlive."""
+
+        def run_to_the_end() -> None:
+            run()
+            self._jobs.discard(scheduler.current)
+
+        scheduler = self._world.scheduler
+        of = scheduler.current
+        self._jobs.add(scheduler.spawn(run_to_the_end, f"{of.name}/job", of.request))
+
+
+@dataclass(slots=True, kw_only=True)
+class ClientPlan:
+    """What a client does. ``start_at`` and ``patience`` are in seconds.
+
+    It sends its create at most ``tries`` times, waiting ``pauses`` in between, each to the replica
+    that a function of the try names. ``repeats_unkeyed``: also without a key, also after an answer
+    that does not know the outcome. ``deletes_after``: deletes its snapshot so much later.
+    """
+
+    name: str
+    account: str
+    region: str
+    volume_id: str
+    snapshot_name: str = ""
+    description: str = ""
+    key: str | None = None
+    start_at: float = 0.0
+    patience: float = 60.0
+    tries: int = 3
+    pauses: tuple[float, float] = (0.5, 5.0)
+    repeats_unkeyed: bool = False
+    deletes_after: float | None = None
+    choose_replica: Callable[[int], int] | None = None
+    _count: int = field(default=0, init=False)
+
+
+class Client:
+    def __init__(self, world: "World", plan: ClientPlan) -> None:
+        self._world = world
+        self._plan = plan
+
+    def run(self) -> None:
+        plan, scheduler = self._plan, self._world.scheduler
+        scheduler.sleep(plan.start_at)
+        for number in range(plan.tries):
+            request = self._request(
+                method="POST",
+                key=plan.key,
+                volume_id=plan.volume_id,
+                snapshot_name=plan.snapshot_name,
+                description=plan.description,
+            )
+            answer = self._send(request, number)
+            if answer == "created":
+                if plan.deletes_after is not None:
+                    scheduler.sleep(plan.deletes_after)
+                    self._delete(request.snapshot_id)
+                return
+            if answer in ("refused", "internal_error", "exception"):
+                return
+            is_certain = answer in ("throttled", "unavailable", "not_connected")
+            if not (plan.key is not None or is_certain or plan.repeats_unkeyed):
+                return
+            scheduler.sleep(scheduler.random.uniform(*plan.pauses))
+
+    def _delete(self, snapshot_id: str) -> None:
+        for number in range(2):
+            request = self._request(method="DELETE", target_id=snapshot_id)
+            if self._send(request, number) in ("ok", "refused"):
+                return
+
+    def _request(self, **fields: Any) -> ClientRequest:
+        plan = self._plan
+        plan._count += 1
+        return ClientRequest(
+            name=f"{plan.name}.{plan._count}",
+            client=plan.name,
+            account=plan.account,
+            region=plan.region,
+            **fields,
+        )
+
+    def _send(self, request: ClientRequest, number: int) -> str:
+        """Send a request and give the kind of its answer, as this client sees it."""
+        world, plan, scheduler = self._world, self._plan, self._world.scheduler
+        random = scheduler.random
+        if plan.choose_replica:
+            server = world.replicas[plan.choose_replica(number)]
+        else:
+            server = world.replicas[random.randrange(len(world.replicas))]
+        scheduler.sleep(random.uniform(0.001, 0.02))
+        if not server.is_up:
+            world.note(f"cannot connect to {server.name}")
+            return "not_connected"
+        world.requests.append(request)
+        ended = Event(scheduler)
+        server.serve(request, ended)
+        if not ended.wait(plan.patience):
+            request.left_at = scheduler.now
+            world.note(f"leaves {request.name}")
+            return "no_answer"
+        return request.kind

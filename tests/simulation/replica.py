@@ -1,0 +1,332 @@
+"""Everything the simulation knows of dcproxy: how to make an application, call it and read it.
+
+Only this module (and mutations.py, which breaks dcproxy on purpose) changes when dcproxy does.
+Applications are kept for all worlds of a process: dcproxy remembers nothing between requests.
+"""
+
+import base64
+import logging
+import random
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from inspect import signature
+from io import BytesIO
+from typing import Any, Protocol
+from unittest.mock import patch
+from urllib.parse import parse_qsl, quote, urlencode
+
+import botocore.endpoint
+import botocore.useragent
+from botocore import exceptions
+from botocore.awsrequest import AWSResponse
+from botocore.client import ClientCreator
+from botocore.httpsession import URLLib3Session
+from botocore.loaders import JSONFileLoader
+from botocore.retries.quota import RetryQuota
+
+from dcproxy.app import application
+from dcproxy.settings import Settings
+from tests.simulation.ec2 import Request
+from tests.simulation.network import NetworkError
+
+REGIONS = ("us-east-1", "eu-west-1")
+SETTINGS = (Settings(), Settings(connect_timeout=2, read_timeout=10))
+"""Variants of the operator's settings. A world has one of them."""
+
+
+class Surroundings(Protocol):
+    """What dcproxy needs of the world that runs: time, random numbers, network, logging."""
+
+    random: random.Random
+
+    @property
+    def now(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
+    def send(self, request: Request, connect_timeout: float, read_timeout: float) -> Any: ...
+    def current_request(self) -> Any: ...
+    def spawn_job(self, run: Callable[[], Any]) -> None: ...
+
+
+_current: Surroundings | None = None
+
+
+def surroundings() -> Surroundings:
+    if _current is None:
+        raise RuntimeError("no world runs")
+    return _current
+
+
+# --- Making applications -----------------------------------------------------------------------
+
+
+_APPLICATIONS = 3
+"""Larger worlds have replicas with the same application: one more costs 100 ms a process."""
+
+
+def replica_application(number: int, settings: Settings) -> Any:
+    """Give the application of a replica."""
+    return _application(number % _APPLICATIONS, settings)
+
+
+@cache
+def _application(number: int, settings: Settings) -> Any:
+    if "sleep" not in signature(application).parameters:
+        return application(settings, _sleep)  # as it was before the clock was injected
+    return application(settings, sleep=_sleep, clock=_clock, random=RANDOM)
+
+
+def _clock() -> float:
+    return surroundings().now
+
+
+def spawn(run: Callable[[], Any]) -> None:
+    """Run a background job of the replica that serves the current request.
+
+    For dcproxy's own jobs, when it has some: to be put in place of what starts their threads.
+    """
+    surroundings().spawn_job(run)
+
+
+def _sleep(seconds: float) -> None:
+    surroundings().sleep(seconds)
+
+
+class _Random(random.Random):
+    """Random numbers of the world that runs, for whatever dcproxy draws."""
+
+    def random(self) -> float:
+        return surroundings().random.random()
+
+    def getrandbits(self, k: int) -> int:
+        return surroundings().random.getrandbits(k)
+
+
+RANDOM = _Random()
+
+
+def _token_hex(nbytes: int = 32) -> str:
+    return f"{RANDOM.getrandbits(nbytes * 8):0{nbytes * 2}x}"
+
+
+class _Time:
+    sleep = staticmethod(_sleep)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Replace what dcproxy and botocore have of the outside by the world that runs."""
+    handler = _WarningHandler(logging.WARNING)
+    logger = logging.getLogger("dcproxy")
+    level, propagates = logger.level, logger.propagate
+    state = random.getstate()
+    with (
+        patch.object(URLLib3Session, "send", _send),
+        # botocore's own retries, as long as dcproxy leaves them on.
+        patch.object(botocore.endpoint, "time", _Time),
+        patch.object(RetryQuota, "acquire", lambda self, amount: True),
+        # Until random numbers are injected.
+        patch.object(secrets, "token_hex", _token_hex),
+        _cached_in_botocore(),
+    ):
+        logger.addHandler(handler)
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagates
+            logger.setLevel(level)
+            random.setstate(state)
+
+
+_load_file = cache(JSONFileLoader.load_file)
+_sanitize = cache(botocore.useragent.sanitize_user_agent_string_component)
+_methods: dict[str, dict[str, Any]] = {}
+
+
+def _create_methods(creator: Any, service_model: Any) -> dict[str, Any]:
+    name = service_model.service_name
+    if name not in _methods:
+        _methods[name] = _botocore_create_methods(creator, service_model)
+    return dict(_methods[name])
+
+
+_botocore_create_methods = ClientCreator._create_methods
+_loader = JSONFileLoader()
+
+
+@contextmanager
+def _cached_in_botocore() -> Iterator[None]:
+    """Cache what botocore computes anew for each client and request, and what never differs."""
+    with (
+        patch.object(JSONFileLoader, "load_file", lambda self, path: _load_file(_loader, path)),
+        patch.object(ClientCreator, "_create_methods", _create_methods),
+        patch.object(botocore.useragent, "sanitize_user_agent_string_component", _sanitize),
+    ):
+        yield
+
+
+@contextmanager
+def running(world: Surroundings) -> Iterator[None]:
+    """Let dcproxy run in ``world``. Only within ``installed``."""
+    global _current
+    _current = world
+    # dcproxy and botocore draw their backoff from the module's generator.
+    random.seed(world.random.getrandbits(64))
+    try:
+        yield
+    finally:
+        _current = None
+
+
+# --- Transport ---------------------------------------------------------------------------------
+
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/[0-9]+/([^/]+)/")
+
+
+def _send(session: URLLib3Session, request: Any) -> AWSResponse:
+    """Take the place of ``URLLib3Session.send``: give the response or raise botocore's errors."""
+    world = surroundings()
+    header = request.headers["Authorization"]
+    text = header.decode() if isinstance(header, bytes) else header
+    match = _CREDENTIAL.search(text)
+    if match is None:
+        raise RuntimeError(f"a request that is not signed: {text}")
+    body = request.body.decode() if isinstance(request.body, bytes) else request.body
+    parameters = dict(parse_qsl(body, keep_blank_values=True))
+    parameters.pop("Version", None)
+    ours = Request(
+        parameters.pop("Action"), parameters, match[1], match[2], world.current_request()
+    )
+    timeout = session._timeout
+    try:
+        response = world.send(ours, timeout.connect_timeout, timeout.read_timeout)
+    except NetworkError as error:
+        raise _error(error.kind, request.url) from None
+    answer = AWSResponse(request.url, response.status, {"Content-Type": "text/xml"}, None)
+    answer._content = response.body
+    return answer
+
+
+def _error(kind: str, url: str) -> Exception:
+    if kind == "refused":
+        return exceptions.EndpointConnectionError(endpoint_url=url, error=kind)
+    if kind == "connect_timeout":
+        return exceptions.ConnectTimeoutError(endpoint_url=url, error=kind)
+    if kind == "read_timeout":
+        return exceptions.ReadTimeoutError(endpoint_url=url, error=kind)
+    return exceptions.ConnectionClosedError(endpoint_url=url, error=kind)
+
+
+# --- Requests and answers ----------------------------------------------------------------------
+
+
+class ClientSocket:
+    """Stands for ``environ["gunicorn.socket"]``: dcproxy peeks at it for a client that has left."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if self._request.left_at is not None:
+            return b""
+        raise BlockingIOError
+
+
+def environ_of(request: Any) -> dict[str, Any]:
+    """Make the WSGI environ of a client's request."""
+    form = {}
+    path = "/api/storage_snapshots"
+    if request.method == "POST":
+        form = {"volume_id": request.volume_id}
+        if request.snapshot_name:
+            form["name"] = request.snapshot_name
+        if request.description:
+            form["description"] = request.description
+    else:
+        path = f"{path}/{quote(request.target_id)}"
+    body = urlencode(form).encode()
+    credentials = base64.b64encode(f"{request.account}:secret".encode()).decode()
+    environ = {
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "3001",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "CONTENT_TYPE": "application/x-www-form-urlencoded",
+        "CONTENT_LENGTH": str(len(body)),
+        "HTTP_HOST": "localhost:3001",
+        "HTTP_AUTHORIZATION": f"Basic {credentials}",
+        "HTTP_X_REQUEST_ID": request.name,
+        "HTTP_X_DELTACLOUD_PROVIDER": request.region,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(body),
+        "wsgi.errors": None,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "gunicorn.socket": ClientSocket(request),
+    }
+    if request.key is not None:
+        environ["HTTP_IDEMPOTENCY_KEY"] = f'"{request.key}"'
+    return environ
+
+
+def call(app: Any, environ: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    """Call the application; give status, headers and body."""
+    started: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        started[:] = [int(status[:3]), dict(headers)]
+        return None
+
+    iterable = app(environ, start_response)
+    try:
+        body = b"".join(iterable)
+    finally:
+        close = getattr(iterable, "close", None)
+        if close:
+            close()
+    return started[0], started[1], body
+
+
+_UNKNOWN_OUTCOME = b"not known whether"
+_THROTTLING = (b"RequestLimitExceeded", b"SnapshotCreationPerVolumeRateExceeded")
+
+
+def kind_of(status: int, body: bytes) -> str:
+    """Classify an answer: the names are those that the campaign counts."""
+    if status in (200, 201, 204):
+        return "created" if status == 201 else "ok"
+    if status == 500:
+        return "internal_error"
+    if status == 502:
+        if _UNKNOWN_OUTCOME in body:
+            return "unknown"
+        return "throttled" if any(code in body for code in _THROTTLING) else "unavailable"
+    return "refused"
+
+
+def snapshot_id_of(headers: dict[str, str]) -> str:
+    """Give the id of the snapshot that a 201 names."""
+    return headers["Location"].rpartition("/")[2]
+
+
+_UNSETTLED = ("one too many and could not be deleted", "cannot look for what a create has made")
+
+
+class _WarningHandler(logging.Handler):
+    """Marks the request that runs when dcproxy logs that a create may have left more than one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        request = _current.current_request() if _current else None
+        if request is not None and any(text in record.getMessage() for text in _UNSETTLED):
+            request.is_warned = True
