@@ -19,11 +19,16 @@ Record = TypeVar("Record")
 
 
 def paginate(
-    context: OperationContext, parse: Callable[[bytes], Page[Record]], action: str, **params: Any
+    context: OperationContext,
+    parse: Callable[[bytes], Page[Record]],
+    action: str,
+    *,
+    is_streamed: bool = True,
+    **params: Any,
 ) -> Iterator[Page[Record]]:
     """Call EC2 page by page; the next page is requested once the previous one was consumed.
 
-    Each further page has the time limit of a request. Raises ``EC2Error``.
+    Each further page of a streamed list has the time limit of a request. Raises ``EC2Error``.
     """
     tokens = {""}
     page = call_ec2(context, parse, action, **params)
@@ -32,10 +37,10 @@ def paginate(
         if page.next_token in tokens:
             raise EC2Error(f"EC2 in {context.region} repeats a page of the list.", Outcome.UNKNOWN)
         tokens.add(page.next_token)
-        deadline = context.runtime.monotonic() + context.settings.deadline
-        page = call_ec2(
-            replace(context, deadline=deadline), parse, action, NextToken=page.next_token, **params
-        )
+        if is_streamed:
+            deadline = context.runtime.monotonic() + context.settings.deadline
+            context = replace(context, deadline=deadline)
+        page = call_ec2(context, parse, action, NextToken=page.next_token, **params)
         yield page
 
 

@@ -21,10 +21,12 @@ class Sightings:
         self.token = token
         self._snapshots: dict[str, TaggedSnapshot] = {}
         self._seen_at: dict[str, float] = {}
+        self._own_ids: set[str] = set()
 
     def add(self, found: Iterable[TaggedSnapshot], searched_at: float) -> None:
         """Add the result of a search that began at ``searched_at``. A failed state is final."""
         for tagged in found:
+            self._note_own(tagged)
             id = tagged.snapshot.id
             self._seen_at.setdefault(id, searched_at)
             if not (id in self._snapshots and self._snapshots[id].has_failed):
@@ -32,8 +34,17 @@ class Sightings:
 
     def add_created(self, snapshot: Snapshot) -> None:
         """Add the snapshot of a create of this request, which no search has found yet."""
-        tags = tuple(self.token.tags.values())
-        self._snapshots.setdefault(snapshot.id, TaggedSnapshot(snapshot, tags))
+        created = TaggedSnapshot(snapshot, tuple(self.token.tags.values()))
+        self._note_own(created)
+        self._snapshots.setdefault(snapshot.id, created)
+
+    def _note_own(self, tagged: TaggedSnapshot) -> None:
+        if self.token.made(tagged):
+            self._own_ids.add(tagged.snapshot.id)
+
+    def remove(self, tagged: TaggedSnapshot) -> None:
+        """Remove a snapshot that was deleted."""
+        del self._snapshots[tagged.snapshot.id]
 
     @property
     def usable(self) -> list[TaggedSnapshot]:
@@ -44,6 +55,11 @@ class Sightings:
     def own(self) -> list[TaggedSnapshot]:
         """The snapshots that this request has made."""
         return list(filter(self.token.made, self._snapshots.values()))
+
+    @property
+    def own_count(self) -> int:
+        """How many snapshots this request has made, deleted ones included."""
+        return len(self._own_ids)
 
     @property
     def oldest(self) -> TaggedSnapshot:

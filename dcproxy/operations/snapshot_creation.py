@@ -125,12 +125,13 @@ def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> S
             wake = now + SETTLE_DELAY
         if wake > context.deadline:
             break
-        _look(context, sightings, [wake - now], sends=sends)
-        is_settled = wake >= sightings.settled_at or _has_all(sightings, sends)
+        has_looked = _look(context, sightings, [wake - now], sends=sends)
+        is_settled = has_looked and (wake >= sightings.settled_at or _has_all(sightings, sends))
     answered = sightings.best.snapshot.id if is_settled or not token.is_keyed else None
+    is_clean = is_settled and sightings.own_count >= sends
     if is_settled:
-        _delete_duplicates(context, sightings, answered)
-    if not is_settled or len(sightings.own) < sends:
+        is_clean &= _delete_duplicates(context, sightings, answered)
+    if not is_clean:
         _settle_in_background(context, sightings, sends=sends, answered=answered)
     if answered is None:
         message = "EC2 has not shown in time whether there is another one with this key."
@@ -140,14 +141,14 @@ def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> S
 
 def _has_all(sightings: Sightings, sends: int) -> bool:
     """Tell whether nothing is left to look for. With a key, others may have made snapshots."""
-    return not sightings.token.is_keyed and len(sightings.own) >= sends
+    return not sightings.token.is_keyed and sightings.own_count >= sends
 
 
 def _answer(context: OperationContext, sightings: Sightings) -> Snapshot:
     """Return the snapshot that stays, or raise the ``ApiError`` that the client is told instead."""
-    if sightings.oldest.tags[0] != sightings.token.value:
-        raise ApiError(422, "This Idempotency-Key was used with other parameters: use a new key.")
     best = sightings.best
+    if best.tags[0] != sightings.token.value:
+        raise ApiError(422, "This Idempotency-Key was used with other parameters: use a new key.")
     if best.has_failed:
         message = f"EC2 could not complete the snapshot {best.snapshot.id}: its state is error."
         raise ApiError(502, message)
@@ -164,19 +165,21 @@ def _delete_duplicates(
 ) -> bool:
     """Delete what this request has made in addition to the snapshot that stays.
 
-    Nothing older than the snapshot in the answer is deleted: other requests may have named it.
-    Returns whether there was nothing to delete.
+    With a key, a failed or older snapshot is not deleted: other requests may have named it.
+    Returns whether all were deleted. One that EC2 does not find may be too young for its reads.
     """
+    best = sightings.best
     duplicates = [
         tagged
-        for tagged in sightings.usable
-        if sightings.token.made(tagged)
-        and tagged.age > sightings.best.age
-        and tagged.snapshot.id != answered
+        for tagged in sightings.own
+        if tagged.snapshot.id not in {best.snapshot.id, answered}
+        and (not sightings.token.is_keyed or (tagged.age > best.age and not tagged.has_failed))
     ]
+    were_deleted = [_delete(context, tagged.snapshot.id) for tagged in duplicates]
     for tagged in duplicates:
-        _delete(context, tagged.snapshot.id)
-    return not duplicates
+        # The next search finds it again if it still exists.
+        sightings.remove(tagged)
+    return all(were_deleted)
 
 
 def _settle_in_background(
@@ -187,7 +190,7 @@ def _settle_in_background(
     request_context.create_is_unsettled = True
     log.warning(
         "a create is not settled: %d of at most %d snapshots were found by the tag %s=%s",
-        len(sightings.own),
+        sightings.own_count,
         sends,
         CREATE_TAG,
         sightings.token.value,
@@ -202,7 +205,7 @@ def _settle_in_background(
             could_look = _look(later, sightings, [delay], sends=sends)
             is_settled = could_look and searched_at >= sightings.settled_at
             is_clean = is_settled and _delete_duplicates(later, sightings, answered)
-            if is_clean and len(sightings.own) >= sends:
+            if is_clean and sightings.own_count >= sends:
                 return
 
     context.runtime.run_in_background(look_for_duplicates)
@@ -292,7 +295,7 @@ def _look(
             )
         else:
             succeeded = True
-        if len(sightings.own) >= sends > 0:
+        if sightings.own_count >= sends > 0:
             break
     return succeeded
 
@@ -302,13 +305,14 @@ def _search(context: OperationContext, token: Token) -> list[TaggedSnapshot]:
         context,
         lambda response: xml.tagged_snapshots(response, tuple(token.tags)),
         "DescribeSnapshots",
+        is_streamed=False,
         OwnerIds=["self"],
         Filters=[{"Name": f"tag:{CREATE_TAG}", "Values": [token.filter]}],
     )
     return list(chain.from_iterable(page.records for page in pages))
 
 
-def _delete(context: OperationContext, id: str) -> None:
+def _delete(context: OperationContext, id: str) -> bool:
     try:
         call_ec2(context, xml.deleted, "DeleteSnapshot", SnapshotId=id)
     except EC2Error as error:
@@ -319,3 +323,5 @@ def _delete(context: OperationContext, id: str) -> None:
                 error,
                 extra={"request_id": context.request_context.request_id},
             )
+        return False
+    return True

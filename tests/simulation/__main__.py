@@ -15,9 +15,7 @@ from tests.simulation.invariants import Rules
 def main() -> int:
     options = _parser().parse_args()
     rules = Rules(
-        deadline=options.deadline,
-        lag=options.assume_lag,
-        effect_delay=options.assume_effect_delay,
+        deadline=options.deadline, lag=options.assume_lag, effect_delay=options.assume_effect_delay
     )
     if options.strict:
         rules = replace(rules, excuses_warnings=False, excuses_crashes=False)
@@ -81,11 +79,7 @@ def _replay(seed: int, options: campaign.Options, *, is_traced: bool) -> int:
 def _worlds(start: int, of_worlds: campaign.Options, options: argparse.Namespace) -> int:
     begun = time.monotonic()
     summary = campaign.run(
-        start,
-        options.worlds,
-        of_worlds,
-        processes=options.processes,
-        seconds=options.seconds,
+        start, options.worlds, of_worlds, processes=options.processes, seconds=options.seconds
     )
     took = time.monotonic() - begun
     print(

@@ -17,7 +17,7 @@ CREATE_INTERVAL = 15.0
 """Seconds between two snapshots of a volume, where that limit holds."""
 
 _NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
-_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class EC2:
         self._last_created[volume] = now
         random = self._random
         skew = random.uniform(-behaviour.clock_skew, behaviour.clock_skew)
-        started = _EPOCH + timedelta(seconds=100 + now + skew)
+        started = EPOCH + timedelta(seconds=now + skew)
         snapshot = Snapshot(
             id=f"snap-{random.getrandbits(68):017x}",
             volume_id=volume[2],

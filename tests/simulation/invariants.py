@@ -121,8 +121,16 @@ def _answers(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
             took = request.answered_at - request.started_at
             if took > rules.deadline + 0.001:
                 yield Violation(LATE_ANSWER, f"{request.name} took {took:.3f} s")
-        if request.kind == "created":
+        if request.kind == "created" and not _was_deleted_by_a_client(request, outcome):
             yield from _answered_snapshot(request, outcome.snapshots.get(request.snapshot_id))
+
+
+def _was_deleted_by_a_client(request: ClientRequest, outcome: Outcome) -> bool:
+    """Tell whether a client deleted a snapshot of the key, which other requests may still name."""
+    return request.scope is not None and any(
+        snapshot.sender.scope == request.scope and _is_deletion_of(snapshot.deleted_by, snapshot)
+        for snapshot in outcome.snapshots.values()
+    )
 
 
 def _answered_snapshot(request: ClientRequest, snapshot: Snapshot | None) -> Iterator[Violation]:

@@ -104,13 +104,15 @@ class Network:
         scheduler, random = self._scheduler, self._scheduler.random
         up, down = random.uniform(*self._faults.latency), random.uniform(*self._faults.latency)
         if fate == "refused_connection":
-            scheduler.sleep(up)
+            scheduler.sleep(min(up, connect_timeout))
             raise NetworkError("refused")
         if fate == "connect_timeout":
             scheduler.sleep(connect_timeout)
             raise NetworkError("connect_timeout")
         breaks = fate in ("lost_request", "late_effect") and random.random() < 0.5
-        ends_after, error = (up, "closed") if breaks else (read_timeout, "read_timeout")
+        ends_after, error = read_timeout, "read_timeout"
+        if breaks and up < read_timeout:
+            ends_after, error = up, "closed"
         if fate == "lost_request":
             scheduler.sleep(ends_after)
             raise NetworkError(error)
@@ -123,6 +125,9 @@ class Network:
             scheduler.sleep(read_timeout)
             raise NetworkError("read_timeout")
         if fate == "error_without_effect":
+            if up + down > read_timeout:
+                scheduler.sleep(read_timeout)
+                raise NetworkError("read_timeout")
             scheduler.sleep(up + down)
             code = random.choice(("InternalError", "Unavailable"))
             return refusal(code, 500 if code == "InternalError" else 503)

@@ -8,28 +8,26 @@ import base64
 import logging
 import random
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from inspect import signature
 from io import BytesIO
 from typing import Any, Protocol
 from unittest.mock import patch
 from urllib.parse import parse_qsl, quote, urlencode
 
-import botocore.endpoint
 import botocore.useragent
 from botocore import exceptions
 from botocore.awsrequest import AWSResponse
 from botocore.client import ClientCreator
 from botocore.httpsession import URLLib3Session
 from botocore.loaders import JSONFileLoader
-from botocore.retries.quota import RetryQuota
 
 from dcproxy.app import application
+from dcproxy.context import RequestContext, Runtime
+from dcproxy.ec2 import time_limit
 from dcproxy.settings import Settings
-from tests.simulation.ec2 import Request
+from tests.simulation.ec2 import EPOCH, Request
 from tests.simulation.network import NetworkError
 
 REGIONS = ("us-east-1", "eu-west-1")
@@ -73,20 +71,21 @@ def replica_application(number: int, settings: Settings) -> Any:
 
 @cache
 def _application(number: int, settings: Settings) -> Any:
-    if "sleep" not in signature(application).parameters:
-        return application(settings, _sleep)  # as it was before the clock was injected
-    return application(settings, sleep=_sleep, clock=_clock, random=RANDOM)
+    runtime = Runtime(
+        sleep=_sleep,
+        monotonic=_clock,
+        unix_time=lambda: EPOCH.timestamp() + _clock(),
+        random=RANDOM,
+        run_in_background=_spawn,
+    )
+    return application(settings, runtime)
 
 
 def _clock() -> float:
     return surroundings().now
 
 
-def spawn(run: Callable[[], Any]) -> None:
-    """Run a background job of the replica that serves the current request.
-
-    For dcproxy's own jobs, when it has some: to be put in place of what starts their threads.
-    """
+def _spawn(run: Callable[[], Any]) -> None:
     surroundings().spawn_job(run)
 
 
@@ -107,12 +106,11 @@ class _Random(random.Random):
 RANDOM = _Random()
 
 
-def _token_hex(nbytes: int = 32) -> str:
-    return f"{RANDOM.getrandbits(nbytes * 8):0{nbytes * 2}x}"
-
-
 class _Time:
+    """Takes the place of the module ``time``."""
+
     sleep = staticmethod(_sleep)
+    monotonic = staticmethod(_clock)
 
 
 @contextmanager
@@ -121,14 +119,12 @@ def installed() -> Iterator[None]:
     handler = _WarningHandler(logging.WARNING)
     logger = logging.getLogger("dcproxy")
     level, propagates = logger.level, logger.propagate
-    state = random.getstate()
     with (
         patch.object(URLLib3Session, "send", _send),
-        # botocore's own retries, as long as dcproxy leaves them on.
-        patch.object(botocore.endpoint, "time", _Time),
-        patch.object(RetryQuota, "acquire", lambda self, amount: True),
-        # Until random numbers are injected.
-        patch.object(secrets, "token_hex", _token_hex),
+        patch.object(time_limit, "time", _Time),
+        # Its thread would watch real time.
+        patch.object(time_limit, "_watch", lambda: None),
+        patch.object(RequestContext, "client_has_left", property(_client_has_left)),
         _cached_in_botocore(),
     ):
         logger.addHandler(handler)
@@ -140,7 +136,6 @@ def installed() -> Iterator[None]:
             logger.removeHandler(handler)
             logger.propagate = propagates
             logger.setLevel(level)
-            random.setstate(state)
 
 
 _load_file = cache(JSONFileLoader.load_file)
@@ -175,8 +170,6 @@ def running(world: Surroundings) -> Iterator[None]:
     """Let dcproxy run in ``world``. Only within ``installed``."""
     global _current
     _current = world
-    # dcproxy and botocore draw their backoff from the module's generator.
-    random.seed(world.random.getrandbits(64))
     try:
         yield
     finally:
@@ -202,9 +195,14 @@ def _send(session: URLLib3Session, request: Any) -> AWSResponse:
     ours = Request(
         parameters.pop("Action"), parameters, match[1], match[2], world.current_request()
     )
+    limit = time_limit._current.get()
+    assert limit is not None
+    left = limit.seconds_left()
     timeout = session._timeout
     try:
-        response = world.send(ours, timeout.connect_timeout, timeout.read_timeout)
+        response = world.send(
+            ours, min(timeout.connect_timeout, left), min(timeout.read_timeout, left)
+        )
     except NetworkError as error:
         raise _error(error.kind, request.url) from None
     answer = AWSResponse(request.url, response.status, {"Content-Type": "text/xml"}, None)
@@ -226,15 +224,15 @@ def _error(kind: str, url: str) -> Exception:
 
 
 class ClientSocket:
-    """Stands for ``environ["gunicorn.socket"]``: dcproxy peeks at it for a client that has left."""
+    """Stands for ``environ["gunicorn.socket"]``."""
 
     def __init__(self, request: Any) -> None:
-        self._request = request
+        self.request = request
 
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        if self._request.left_at is not None:
-            return b""
-        raise BlockingIOError
+
+def _client_has_left(context: RequestContext) -> bool:
+    connection: Any = context.connection
+    return connection.request.left_at is not None
 
 
 def environ_of(request: Any) -> dict[str, Any]:
@@ -320,7 +318,7 @@ def snapshot_id_of(headers: dict[str, str]) -> str:
     return headers["Location"].rpartition("/")[2]
 
 
-_UNSETTLED = ("one too many and could not be deleted", "cannot look for what a create has made")
+_UNSETTLED = ("a create is not settled", "could not be deleted")
 
 
 class _WarningHandler(logging.Handler):

@@ -214,7 +214,16 @@ def _draw_behaviour(random: Random) -> Behaviour:
     behaviour = Behaviour(
         read_replicas=random.choice((1, 2, 3)),
         lag=random.choice(
-            ((0.0, 0.0), (0.0, 0.0), (0.0, 0.3), (0.0, 1.0), (2.0, 3.0), (0.0, 10.0))
+            (
+                (0.0, 0.0),
+                (0.0, 0.0),
+                (0.0, 0.3),
+                (0.0, 1.0),
+                (2.0, 3.0),
+                (0.0, 3.8),
+                (10.0, 13.8),
+                (60.0, 63.8),
+            )
         ),
         clock_skew=random.choice((0.0, 0.0, 0.005, 0.5)),
         pending=random.choice(((0.0, 1.0), (5.0, 60.0), (60.0, 600.0))),
@@ -276,10 +285,7 @@ def _oldest_in_error(random: Random) -> Scenario:
 
 def _lost_response_with_lag(random: Random) -> Scenario:
     client = ClientPlan(
-        name="client0",
-        account="AKIDALICE",
-        region=replica.REGIONS[0],
-        volume_id="vol-11111111",
+        name="client0", account="AKIDALICE", region=replica.REGIONS[0], volume_id="vol-11111111"
     )
     return Scenario(
         clients=[client],
