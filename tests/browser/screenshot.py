@@ -14,7 +14,7 @@ from tests.support.addresses import SNAPSHOTS
 from tests.support.chromium import launch_chromium
 from tests.support.servers import BIN, running
 
-SIZE = {"width": 1000, "height": 420}
+SIZE = {"width": 1200, "height": 390}
 
 
 def take_screenshot(file: Path) -> None:
