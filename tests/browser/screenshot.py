@@ -9,9 +9,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from dcproxy.server.cli import MOCK_USER
 from tests.support.addresses import SNAPSHOTS
 from tests.support.chromium import launch_chromium
+from tests.support.package import MOCK_USER
 from tests.support.servers import BIN, running
 
 SIZE = {"width": 1200, "height": 390}

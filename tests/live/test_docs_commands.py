@@ -15,11 +15,11 @@ from lxml import etree
 
 from tests.support.callers import basic_authorization
 from tests.support.markdown import ROOT, code_blocks, read_page
+from tests.support.package import MOCK_USER
 from tests.support.servers import BIN, replaced, running
 
 ADDRESS = "localhost:3001"
 VENV = "venv/bin/"
-MOCK_USER = "mockuser:mockpassword"
 PAGES = ("README.md", "docs/api.md", "docs/idempotency.md", "docs/observability.md")
 VARYING_HEADERS = ("Location",)
 

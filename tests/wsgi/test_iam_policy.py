@@ -6,10 +6,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from dcproxy.ec2.session import ACTIONS
 from tests.support.application import client_of, new_application
 from tests.support.markdown import code_blocks, code_spans, read_page, table
-from tests.support.package import running_moto
+from tests.support.package import ACTIONS, running_moto
 
 [POLICY] = [
     block.text for block in code_blocks(read_page("docs/migration.md")) if block.language == "json"
