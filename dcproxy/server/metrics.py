@@ -45,7 +45,7 @@ def get_metrics() -> Metrics:
     """Create the metrics at first use, when ``PROMETHEUS_MULTIPROC_DIR`` is known."""
     # prometheus_client reads the variable when it is imported, before the command has set it.
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
-    metrics = Metrics(
+    return Metrics(
         requests=Counter(
             "dcproxy_requests", "Answered Deltacloud requests", ["operation", "status"]
         ),
@@ -64,12 +64,11 @@ def get_metrics() -> Metrics:
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"
         ),
     )
-    metrics.build_info.labels(version("dcproxy")).set(1)
-    return metrics
 
 
 def exposition() -> WSGIApplication:
     """Create the WSGI application that writes the metrics in the text format of Prometheus."""
+    get_metrics().build_info.labels(version("dcproxy")).set(1)
     registry = REGISTRY
     if os.environ.get(MULTIPROCESS_FOLDER):
         registry = CollectorRegistry()

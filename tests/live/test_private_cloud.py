@@ -63,7 +63,7 @@ def test_certificate_signed_by_the_ca_bundle_is_trusted(
 def test_certificate_of_an_unknown_authority_is_not_trusted(tmp_path, private_ec2):
     status, error = show_snapshot(tmp_path, private_ec2.url)
     assert status == 502
-    assert "has a TLS certificate that does not verify" in error.findtext("message")
+    assert "has a TLS certificate that cannot be verified" in error.findtext("message")
     assert private_ec2.requests == []
 
 

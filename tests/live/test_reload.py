@@ -178,6 +178,6 @@ def test_reload_of_an_invalid_file_changes_nothing_and_logs_the_reason(
     replace(ini, old, new)
     reload(server)
     wait_until(lambda: message in server.log.read_text(), "the line in the log")
-    assert "nothing was reloaded" in server.log.read_text()
+    assert "the configuration was not reloaded" in server.log.read_text()
     assert server.get("/api")[0].status == 200
     assert children(server.process.pid) == workers

@@ -32,12 +32,12 @@ SHORT = (
     ("faulty_endpoint", "message"),
     [
         (silent_endpoint, "did not respond in time"),
-        (full_endpoint, "did not take the connection in time"),
+        (full_endpoint, "did not accept the connection in time"),
         (refusing_endpoint, "cannot be reached"),
-        (resetting_endpoint, "broke the connection"),
+        (resetting_endpoint, "closed the connection"),
         (truncating_endpoint, ""),
         (unknown_endpoint, "cannot be reached"),
-        (untrusted_endpoint, "has a TLS certificate that does not verify"),
+        (untrusted_endpoint, "has a TLS certificate that cannot be verified"),
     ],
 )
 def test_faulty_endpoint_is_502_within_the_time_limit(tmp_path, faulty_endpoint, message):

@@ -7,8 +7,10 @@ from dcproxy.app import application
 from dcproxy.context import Runtime
 from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
 from dcproxy.deltacloud.urls import Urls
+from dcproxy.ec2.session import ACTIONS
 from dcproxy.operations.idempotency import CREATE_TAG
 from dcproxy.operations.snapshot_creation import LOOK_DELAYS as POLL_DELAYS
+from dcproxy.server.cli import MOCK_USER
 from dcproxy.server.mock import running as running_moto
 from dcproxy.settings import Settings
 from tests.support.addresses import BASE_URL
@@ -20,9 +22,11 @@ EC2_CALL = "dcproxy.ec2.client.EC2Client.call"
 URLS = Urls(BASE_URL, ())
 
 __all__ = [
+    "ACTIONS",
     "CREATE_TAG",
     "EC2_CALL",
     "MAX_BODY_BYTES",
+    "MOCK_USER",
     "POLL_DELAYS",
     "URLS",
     "Runtime",
