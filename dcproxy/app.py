@@ -11,12 +11,13 @@ from werkzeug.utils import import_string
 from dcproxy import settings, upstream
 from dcproxy.context import RequestContext, Runtime
 from dcproxy.deltacloud.protocol import SERVER
-from dcproxy.deltacloud.request import ApiRequest, read_request
+from dcproxy.deltacloud.request import ApiRequest, is_for_snapshots, read_request
 from dcproxy.deltacloud.responses import add_common_headers, error_response, options_response
-from dcproxy.deltacloud.routes import ROUTES, is_for_snapshots
+from dcproxy.deltacloud.routes import ROUTES
+from dcproxy.deltacloud.urls import ENTRY_POINT
 from dcproxy.ec2.client import EC2Client
 from dcproxy.operations.context import OperationContext
-from dcproxy.operations.translation import api_error
+from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.server import gunicorn, logs, metrics
 from dcproxy.server.instrumentation import instrumented, with_context
 from dcproxy.settings import Settings, UpstreamSettings
@@ -57,8 +58,7 @@ def filter_factory(
 
     def filter(app: WSGIApplication) -> WSGIApplication:
         def filtered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-            is_ours = is_for_snapshots(path, environ.get("HTTP_X_DELTACLOUD_DRIVER"))
+            is_ours = is_for_snapshots(Request(environ))
             return (ours if is_ours else app)(environ, start_response)
 
         return filtered
@@ -83,6 +83,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     recorded = metrics.get_metrics()
     ec2 = EC2Client(settings, runtime, recorded.record_ec2_call)
     operations = _operations()
+    providers = provider_names(ec2.hosts)
 
     def respond(request: ApiRequest, context: RequestContext, deadline: float) -> Response:
         if request.error is not None:
@@ -98,11 +99,12 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     def handle(
         environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
     ) -> Iterable[bytes]:
-        deadline = runtime.monotonic() + settings.deadline - _RESPONSE_SECONDS
+        started = runtime.monotonic()
+        deadline = started + settings.deadline - _RESPONSE_SECONDS
         http = Request(environ)
         # Documents are created for each request, so a part of one cannot be continued.
         http.range = None
-        request = read_request(http, ec2.hosts, settings.trusted_hosts)
+        request = read_request(http, providers, settings.trusted_hosts)
         context.provider = request.provider or ""
         context.operation = request.handler or "none"
         if request.credentials:
@@ -112,6 +114,8 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         except Exception as error:
             response = error_response(request, api_error(error), context)
         add_common_headers(response, context)
+        if response.status_code == 200 and context.operation.endswith((".index", ".show")):
+            response.headers["X-Backend-Runtime"] = f"{runtime.monotonic() - started:.6f}"
         return response(environ, start_response)
 
     endpoints = _operational_endpoints(settings)
@@ -135,13 +139,19 @@ def _operations() -> dict[str, Operation]:
 
 
 def _operational_endpoints(settings: Settings) -> dict[str, WSGIApplication]:
-    """Create the health and metrics endpoints, which are not part of Deltacloud."""
-    endpoints: dict[str, WSGIApplication] = {}
+    """Create what answers outside of Deltacloud: the root, the health check and the metrics."""
+    endpoints: dict[str, WSGIApplication] = {"/": _root}
     if settings.health:
         endpoints[settings.health] = _health
     if settings.metrics:
         endpoints[settings.metrics] = metrics.exposition()
     return endpoints
+
+
+def _root(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    location = environ.get("SCRIPT_NAME", "") + ENTRY_POINT
+    start_response("302 Found", [("Location", location), ("Content-Length", "0")])
+    return []
 
 
 def _health(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -23,8 +23,9 @@ class RequestContext:
     EC2 responses, ``retries`` counts repeated EC2 requests.
 
     ``error`` is the message of an error with status 5xx or of a broken list, ``error_code`` the
-    code of EC2. ``fault`` is the exception behind a status 500. ``create_is_unsettled``: there may
-    be a duplicate of the snapshot that the request created.
+    code of EC2. ``is_refused``: EC2 has refused the request. ``fault`` is the exception behind a
+    status 500. ``create_is_unsettled``: there may be a duplicate of the snapshot that the request
+    created.
     """
 
     request_id: str
@@ -40,6 +41,7 @@ class RequestContext:
     retries: int = 0
     error: str = ""
     error_code: str = ""
+    is_refused: bool = False
     fault: BaseException | None = None
     list_is_broken: bool = False
     create_is_unsettled: bool = False

@@ -28,7 +28,10 @@ def parse_credentials(authorization: str | None) -> Credentials:
             "Credentials are required: HTTP Basic with an AWS access key id and its secret key.",
         )
     try:
-        decoded = base64.b64decode(encoded.strip(), validate=True).decode()
+        # Python 2 and old Ruby insert line feeds; others leave the padding out.
+        compact = "".join(encoded.split()).rstrip("=")
+        padding = "=" * (-len(compact) % 4)
+        decoded = base64.b64decode(compact + padding, validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise ApiError(
             401, "The credentials cannot be read: HTTP Basic takes Base64 of KEY_ID:SECRET_KEY."

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-RETRY_AFTER_SECONDS = "5"
+RETRY_AFTER = 5
+"""Seconds after which a request that failed may be repeated."""
 
 
 class ApiError(Exception):
@@ -10,7 +11,8 @@ class ApiError(Exception):
 
     ``status`` is the HTTP status, ``message`` says what is wrong and what is allowed, ``code`` is
     the EC2 error code where EC2 sent one, ``parameter`` the parameter at fault, and ``headers``
-    are sent with the document. A 502 has ``Retry-After``, unless ``may_retry`` is False.
+    are sent with the document. ``retry_after`` is sent with a 502, unless it is None.
+    ``is_refusal``: EC2 has refused the request, so nothing is out of order.
     """
 
     def __init__(
@@ -21,7 +23,8 @@ class ApiError(Exception):
         code: str = "",
         parameter: str = "",
         headers: Mapping[str, str] | None = None,
-        may_retry: bool = True,
+        retry_after: int | None = RETRY_AFTER,
+        is_refusal: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -29,5 +32,6 @@ class ApiError(Exception):
         self.code = code
         self.parameter = parameter
         self.headers = dict(headers or {})
-        if status == 502 and may_retry:
-            self.headers["Retry-After"] = RETRY_AFTER_SECONDS
+        if status == 502 and retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
+        self.is_refusal = is_refusal

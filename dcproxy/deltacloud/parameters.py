@@ -22,14 +22,12 @@ _UNACCEPTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffc\U00010000-\U0010fff
 def query(request: Request) -> dict[str, str]:
     """Read the query of a request. Of a repeated parameter, the last value counts.
 
-    Raises a 400 ``ApiError`` when it is not UTF-8 text.
+    Raises a 400 ``ApiError`` when it holds characters that no document could hold.
     """
     try:
         return _urlencoded(request.environ.get("QUERY_STRING", "").encode("latin-1"))
     except ValueError as error:
-        raise ApiError(
-            400, "The query cannot be read: it takes percent-encoded UTF-8 text."
-        ) from error
+        raise ApiError(400, "The query cannot be read: it takes percent-encoded text.") from error
 
 
 def form(request: Request) -> dict[str, str]:
@@ -50,7 +48,7 @@ def form(request: Request) -> dict[str, str]:
             return _urlencoded(body)
     except (ValueError, HTTPException) as error:
         raise ApiError(
-            400, "The body cannot be read: it is not the form in UTF-8 that Content-Type announces."
+            400, "The body cannot be read: it is not the form that Content-Type announces."
         ) from error
     raise ApiError(
         415,
@@ -78,10 +76,20 @@ def _too_large() -> ApiError:
 
 
 def _urlencoded(text: bytes) -> dict[str, str]:
-    pairs = parse_qsl(
-        text.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
-    )
-    return _acceptable(dict(pairs))
+    # Bytes that are not UTF-8 come from clients that use Latin-1, in which every byte is text.
+    for encoding in ("utf-8", "latin-1"):
+        try:
+            pairs = parse_qsl(
+                text.decode(encoding),
+                keep_blank_values=True,
+                encoding=encoding,
+                errors="strict",
+                max_num_fields=_MAX_PARAMETERS,
+            )
+        except UnicodeDecodeError:
+            continue
+        return _acceptable(dict(pairs))
+    raise AssertionError("unreachable")
 
 
 def _multipart(body: bytes, options: dict[str, str]) -> dict[str, str]:

@@ -19,13 +19,72 @@ class Feature(NamedTuple):
     parameter: str
 
 
-COLLECTIONS: dict[str, tuple[Feature, ...]] = {
-    "drivers": (),
-    "realms": (),
-    "storage_snapshots": (
-        Feature("owner_id", "index", "owner_id"),
-        Feature("snapshot_name", "create", "name"),
-        Feature("snapshot_description", "create", "description"),
+class Parameter(NamedTuple):
+    """A parameter of an operation; ``type`` is ``required`` or ``optional``."""
+
+    name: str
+    type: str
+
+
+class Operation(NamedTuple):
+    """An operation of a collection, as its documentation has it."""
+
+    name: str
+    method: str
+    description: str
+    parameters: tuple[Parameter, ...] = ()
+
+
+class Collection(NamedTuple):
+    """A collection; its operations have the names of Deltacloud."""
+
+    description: str
+    operations: tuple[Operation, ...]
+    features: tuple[Feature, ...] = ()
+
+
+_ID = Parameter("id", "required")
+
+
+def _read_only(members: str, member: str) -> tuple[Operation, ...]:
+    return (
+        Operation("index", "GET", f"List {members}", (Parameter("id", "optional"),)),
+        Operation("show", "GET", f"Show {member}", (_ID,)),
+    )
+
+
+COLLECTIONS: dict[str, Collection] = {
+    "drivers": Collection("The cloud and its providers", _read_only("drivers", "a driver")),
+    "realms": Collection("The availability zones of EC2", _read_only("realms", "a realm")),
+    "storage_snapshots": Collection(
+        "Snapshots of storage volumes",
+        (
+            Operation(
+                "index",
+                "GET",
+                "List storage snapshots",
+                (Parameter("id", "optional"), Parameter("owner_id", "optional")),
+            ),
+            Operation("show", "GET", "Show a storage snapshot", (_ID,)),
+            Operation(
+                "create",
+                "POST",
+                "Create a storage snapshot",
+                (
+                    Parameter("volume_id", "required"),
+                    Parameter("name", "optional"),
+                    Parameter("description", "optional"),
+                ),
+            ),
+            Operation("destroy", "DELETE", "Delete a storage snapshot", (_ID,)),
+        ),
+        (
+            Feature("owner_id", "index", "owner_id"),
+            Feature("snapshot_name", "create", "name"),
+            Feature("snapshot_description", "create", "description"),
+        ),
     ),
-    "storage_volumes": (),
+    "storage_volumes": Collection(
+        "Storage volumes", _read_only("storage volumes", "a storage volume")
+    ),
 }

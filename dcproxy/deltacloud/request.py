@@ -51,12 +51,12 @@ class ApiRequest:
 
 
 def read_request(
-    http: Request, providers: Collection[str], trusted_hosts: Collection[str]
+    http: Request, providers: Mapping[str, str], trusted_hosts: Collection[str]
 ) -> ApiRequest:
     """Read a request; ``ApiRequest.error`` is set when it is wrong.
 
-    ``providers`` are those that exist. ``trusted_hosts`` are the host names that it may use; empty
-    allows any.
+    ``providers`` maps the names that a request may use, in lower case, to providers.
+    ``trusted_hosts`` are the host names that it may use; empty allows any.
     """
     known: dict[str, Any] = {}
     try:
@@ -72,8 +72,22 @@ def read_format(http: Request) -> ApiRequest:
     return ApiRequest(http=http, query=query, format=format, host=_host(http))
 
 
+def is_for_snapshots(http: Request) -> bool:
+    """Tell whether a request is for storage snapshots of the ec2 driver, whatever its method.
+
+    The body is not read. A path with contradictory drivers is for none.
+    """
+    path = http.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    _, matrix = split_matrix(path)
+    in_path = {value.lower() for name, value in matrix if name == "driver"}
+    query = _negotiate(http)[0]
+    driver = http.headers.get("X-Deltacloud-Driver") or query.get("api[driver]") or DRIVER
+    is_snapshots = any(name.startswith("storage_snapshots.") for name in routes.handlers(path))
+    return is_snapshots and (in_path or {driver.lower()}) == {DRIVER}
+
+
 def _read(
-    http: Request, providers: Collection[str], trusted_hosts: Collection[str]
+    http: Request, providers: Mapping[str, str], trusted_hosts: Collection[str]
 ) -> Iterator[tuple[str, Any]]:
     """Yield the fields of an ``ApiRequest`` in the order in which they are checked."""
     query, format, error = _negotiate(http)
@@ -81,22 +95,23 @@ def _read(
     yield from (("query", query), ("format", format), ("host", host))
     path = _path(http)
     matrix = _matrix(path)
-    provider = _provider(http, matrix, providers)
-    yield "provider", provider
+    yield "provider", _provider(http, matrix, query, providers)
     if http.method == "OPTIONS":
         yield "allow", _allowed_methods(path)
         return
     if error is not None:
         raise error
     _check_host(host, trusted_hosts)
-    match = routes.match(http.method, path)
+    match = routes.match(_method(http), path)
     yield from (("handler", match.handler), ("id", match.id))
     yield "urls", Urls(http.application_url, matrix.items())
     _check_origin(http, host)
     if not match.is_public:
         yield "credentials", parse_credentials(http.headers.get("Authorization"))
     if http.method == "POST":
-        yield "form", parameters.form(http)
+        form = _form(http, query)
+        yield "form", form
+        yield "provider", _provider(http, matrix, {**query, **form}, providers)
 
 
 def _negotiate(http: Request) -> tuple[dict[str, str], Format, ApiError | None]:
@@ -115,8 +130,28 @@ def _negotiate(http: Request) -> tuple[dict[str, str], Format, ApiError | None]:
 
 
 def _host(http: Request) -> str:
+    if "HTTP_HOST" not in http.environ and http.http_version == "HTTP/1.1":
+        return ""  # RFC 9112, 3.2
     host: str = http.host
     return host if _HOST.fullmatch(host) else ""
+
+
+def _method(http: Request) -> str:
+    """Return the method of a request; clients that cannot send DELETE name it in a header."""
+    override = http.headers.get("X-HTTP-Method-Override", "").upper()
+    is_delete = http.method == "POST" and override == "DELETE"
+    method: str = override if is_delete else http.method
+    return method
+
+
+def _form(http: Request, query: Mapping[str, str]) -> dict[str, str]:
+    try:
+        return parameters.form(http)
+    except ApiError as error:
+        # Some clients send all parameters in the query, and a body of another type.
+        if error.status == 415 and query:
+            return {}
+        raise
 
 
 def _path(http: Request) -> str:
@@ -135,16 +170,28 @@ def _matrix(path: str) -> dict[str, str]:
     return matrix
 
 
-def _provider(http: Request, matrix: Mapping[str, str], providers: Collection[str]) -> str | None:
-    driver = matrix.get("driver") or http.headers.get("X-Deltacloud-Driver")
-    if driver and driver != DRIVER:
+def _provider(
+    http: Request,
+    matrix: Mapping[str, str],
+    parameters: Mapping[str, str],
+    providers: Mapping[str, str],
+) -> str | None:
+    """Return the provider that a request names, and check its driver; names have no case.
+
+    The first source that names one decides: matrix parameters, headers, parameters.
+    """
+
+    def named(name: str) -> str:
+        header = http.headers.get(f"X-Deltacloud-{name.title()}")
+        return matrix.get(name) or header or parameters.get(f"api[{name}]") or ""
+
+    driver, provider = named("driver"), named("provider")
+    if driver.lower() not in {"", DRIVER}:
         raise ApiError(400, f"There is no driver {driver!r}, only {DRIVER}.")
-    provider = matrix.get("provider") or http.headers.get("X-Deltacloud-Provider") or None
-    if provider and provider not in providers:
-        raise ApiError(
-            400, f"There is no provider {provider!r}: the providers are {', '.join(providers)}."
-        )
-    return provider
+    if provider and provider.lower() not in providers:
+        known = ", ".join(dict.fromkeys(providers.values()))
+        raise ApiError(400, f"There is no provider {provider!r}: the providers are {known}.")
+    return providers.get(provider.lower())
 
 
 def _allowed_methods(path: str) -> list[str]:
@@ -156,7 +203,7 @@ def _allowed_methods(path: str) -> list[str]:
 
 def _check_host(host: str, trusted_hosts: Collection[str]) -> None:
     if not host:
-        raise ApiError(400, "The Host header is not a host name.")
+        raise ApiError(400, "The Host header is missing, or is not a host name.")
     if trusted_hosts and not host_is_trusted(host, trusted_hosts):
         raise ApiError(400, f"The host {host} is not served here.")
 

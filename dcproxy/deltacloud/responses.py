@@ -69,6 +69,7 @@ def error_response(
     The message of a 5xx ends with the request id, by which the log line is found.
     """
     context.error_code = error.code
+    context.is_refused = error.is_refusal
     message = error.message
     if error.status >= 500:
         context.error = message

@@ -6,7 +6,6 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, MapAdapter, Rule
 
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.deltacloud.protocol import DRIVER
 from dcproxy.deltacloud.urls import ENTRY_POINT, split_matrix
 
 
@@ -26,6 +25,8 @@ class Route(NamedTuple):
 ROUTES = (
     Route("GET", "", "entry_point.show", is_public=True),
     Route("GET", "/", "entry_point.show", is_public=True),
+    Route("GET", "/docs", "docs.index", is_public=True),
+    Route("GET", "/docs/<id:id>", "docs.show", is_public=True),
     Route("GET", "/drivers", "drivers.index", is_public=True),
     Route("GET", "/drivers/<id:id>", "drivers.show", is_public=True),
     Route("GET", "/realms", "realms.index"),
@@ -96,19 +97,10 @@ def allowed_methods(path: str) -> list[str]:
     return sorted({*methods, "OPTIONS"}) if methods else []
 
 
-def is_for_snapshots(path: str, driver: str | None) -> bool:
-    """Tell whether a path is one of the storage snapshots of the ec2 driver, for any method.
-
-    ``driver`` is that of the header. A driver in ``path`` comes first; ec2 is the default.
-    """
+def handlers(path: str) -> set[str]:
+    """List the operations of a path, for all its methods."""
     adapter = _adapter(path)
-    methods = list(adapter.allowed_methods())
-    if not methods:
-        return False
-    route, _ = adapter.match(method=methods[0])
-    _, matrix = split_matrix(path)
-    named = {value for name, value in matrix if name == "driver"} or {driver or DRIVER}
-    return route.handler.startswith("storage_snapshots.") and named == {DRIVER}
+    return {adapter.match(method=method)[0].handler for method in adapter.allowed_methods()}
 
 
 def _adapter(path: str) -> MapAdapter:

@@ -46,14 +46,14 @@ class Urls:
 def split_matrix(path: str) -> tuple[str, Matrix]:
     """Split a decoded path into the path without matrix parameters, and driver and provider.
 
-    Only those of the first segment are split off; empty and other parameters are dropped.
+    Only those of the first segment count, and empty ones do not. All others are dropped.
     """
-    segment, slash, rest = path[1:].partition("/")
-    name, semicolon, parameters = segment.partition(";")
-    if not semicolon or f"/{name}" != ENTRY_POINT or not path.startswith("/"):
+    first, *rest = path.removeprefix("/").split("/")
+    name, _, parameters = first.partition(";")
+    if f"/{name}" != ENTRY_POINT or not path.startswith("/"):
         return path, ()
     pairs = (part.partition("=") for part in parameters.split(";"))
     matrix = tuple(
         (name, value) for name, _, value in pairs if name in {"driver", "provider"} and value
     )
-    return f"{ENTRY_POINT}{slash}{rest}", matrix
+    return "/".join([ENTRY_POINT, *(segment.partition(";")[0] for segment in rest)]), matrix

@@ -10,7 +10,6 @@ _THROTTLING_CODES = frozenset(
         "RequestThrottled",
         "RequestThrottledException",
         "SlowDown",
-        "SnapshotCreationPerVolumeRateExceeded",
         "ThrottledException",
         "Throttling",
         "ThrottlingException",

@@ -185,7 +185,8 @@ def request_id(result: Mapping[str, Any]) -> list[str]:
 def parsed_error(parsed_response: Mapping[str, Any]) -> tuple[str, str, int]:
     """Return code, message and HTTP status of an error that botocore has parsed.
 
-    Whatever EC2 sent: what is absent or no text is empty, and a missing status is 0.
+    Whatever EC2 sent: what is absent or no text is empty, and a missing status is 0. The prefixes
+    ``Client.`` and ``Server.``, which some clouds add, are removed.
     """
     error, metadata = parsed_response.get("Error"), parsed_response.get("ResponseMetadata")
     code, message = (
@@ -193,7 +194,7 @@ def parsed_error(parsed_response: Mapping[str, Any]) -> tuple[str, str, int]:
     )
     status = metadata.get("HTTPStatusCode", 0) if isinstance(metadata, dict) else 0
     return (
-        code if isinstance(code, str) else "",
+        code.removeprefix("Client.").removeprefix("Server.") if isinstance(code, str) else "",
         message if isinstance(message, str) else "",
         status,
     )

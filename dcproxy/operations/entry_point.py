@@ -6,13 +6,12 @@ from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import xml
 from dcproxy.ec2.errors import EC2Error
 from dcproxy.operations.context import OperationContext, call_ec2
-from dcproxy.operations.translation import api_error
 
 
 def show(context: OperationContext) -> Response:
     """``GET /api``; with ``force_auth`` it checks the credentials against EC2."""
     request = context.request
-    if request.query.get("force_auth", "").lower() not in {"", "0", "false"}:
+    if "force_auth" in request.query:
         _check_credentials(context)
     document = context.renderer.entry_point(request.provider, context.urls)
     return document_response(request.format, document)
@@ -23,5 +22,5 @@ def _check_credentials(context: OperationContext) -> None:
         call_ec2(context, xml.zones, "DescribeAvailabilityZones")
     except EC2Error as error:
         # A caller who may not list zones has proved who it is.
-        if api_error(error).status != 403:
+        if error.code not in {"UnauthorizedOperation", "AccessDenied"}:
             raise

@@ -18,11 +18,12 @@ REQUEST_TAG = "dcproxy:request"
 class Token:
     """What identifies a create.
 
-    ``filter`` finds its snapshots, ``value`` is the value of their tag, and ``request`` identifies
-    this request. ``is_keyed``: it comes from an Idempotency-Key, so other requests may share it.
+    ``prefix`` begins the tag of all its snapshots, ``value`` is the tag of this request, and
+    ``request`` identifies this request. ``is_keyed``: it comes from an Idempotency-Key, so other
+    requests may share it.
     """
 
-    filter: str
+    prefix: str
     value: str
     request: str
     is_keyed: bool
@@ -31,6 +32,16 @@ class Token:
     def tags(self) -> dict[str, str]:
         """The tags of a snapshot that is made with this token."""
         return {CREATE_TAG: self.value, REQUEST_TAG: self.request}
+
+    @property
+    def filter(self) -> str:
+        """The value of EC2's filter that finds the snapshots."""
+        return f"{self.prefix}*" if self.is_keyed else self.value
+
+    def matches(self, tagged: TaggedSnapshot) -> bool:
+        """Tell whether a snapshot carries the tag."""
+        tag = tagged.tags[0]
+        return tag.startswith(self.prefix) if self.is_keyed else tag == self.value
 
     def made(self, tagged: TaggedSnapshot) -> bool:
         """Tell whether this request made a snapshot."""
@@ -55,7 +66,7 @@ def create_token(context: OperationContext, parameters: Sequence[str]) -> Token 
         return Token(request, request, request, is_keyed=False)
     caller = require_credentials(context).id
     name = _digest(caller, context.region, _idempotency_key(key))
-    return Token(f"{name}-*", f"{name}-{_digest(*parameters)}", request, is_keyed=True)
+    return Token(f"{name}-", f"{name}-{_digest(*parameters)}", request, is_keyed=True)
 
 
 def _digest(*texts: str) -> str:

@@ -4,8 +4,8 @@ import re
 
 from dcproxy.deltacloud.errors import ApiError
 
-SNAPSHOT_ID = re.compile(r"snap-[0-9A-Fa-f]{8,17}")
-VOLUME_ID = re.compile(r"vol-[0-9A-Fa-f]{8,17}")
+SNAPSHOT_ID = re.compile(r"snap-[0-9A-Fa-f]{8}(?:[0-9A-Fa-f]{9})?")
+VOLUME_ID = re.compile(r"vol-[0-9A-Fa-f]{8}(?:[0-9A-Fa-f]{9})?")
 
 
 def check_id(pattern: re.Pattern[str], id: str) -> None:

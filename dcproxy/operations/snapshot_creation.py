@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import chain, count
 from typing import Any
 
-from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.ec2 import xml
 from dcproxy.ec2.client import back_off
 from dcproxy.ec2.errors import EC2Error, Outcome
@@ -38,6 +38,16 @@ BACKGROUND_DELAYS = (2.0, 4.0, 8.0, 16.0, *[30.0] * 9)
 
 RECENT_SECONDS = 900.0
 """Age up to which the request that made a snapshot may still delete it, clock skew included."""
+
+_CODES_OF_REFUSED_TAGS = {
+    "InvalidParameter",
+    "InvalidParameterValue",
+    "InvalidRequest",
+    "UnauthorizedOperation",
+    "UnknownParameter",
+    "UnsupportedOperation",
+}
+"""Codes of callers who may create but not tag, and of clouds that do not know the parameter."""
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +95,7 @@ def _create_tagged(
         try:
             snapshot = _send(context, params, {**name_tag, **token.tags})
         except EC2Error as error:
-            if not lost and _may_not_tag(error):
+            if not lost and _refuses_tags(error):
                 return _create_without_tags(context, params, name_tag, token, error)
             lost += error.outcome is Outcome.UNKNOWN
             could_look = not lost or _look(context, sightings, LOOK_DELAYS, sends=lost)
@@ -211,8 +221,9 @@ def _settle_in_background(
     context.runtime.run_in_background(look_for_duplicates)
 
 
-def _may_not_tag(error: EC2Error) -> bool:
-    return error.outcome is Outcome.REFUSED and error.code == "UnauthorizedOperation"
+def _refuses_tags(error: EC2Error) -> bool:
+    """Tell whether EC2 may accept the create without tags: it has done nothing yet."""
+    return error.outcome is Outcome.REFUSED and error.code in _CODES_OF_REFUSED_TAGS
 
 
 def _create_without_tags(
@@ -222,12 +233,16 @@ def _create_without_tags(
     token: Token,
     error: EC2Error,
 ) -> Snapshot:
-    """Make a snapshot for a caller who may create but not tag. It is never sent again."""
+    """Make a snapshot where EC2 refuses its tags. The create is never sent again."""
     needs = "A name needs" if name_tag else "Idempotency-Key needs" if token.is_keyed else ""
+    if needs and error.code != "UnauthorizedOperation":
+        raise error
     if needs:
         refused = api_error(error)
         message = f"{refused.message} {needs} the permission ec2:CreateTags."
-        raise ApiError(refused.status, message, code=refused.code) from error
+        raise ApiError(
+            refused.status, message, code=refused.code, retry_after=None, is_refusal=True
+        ) from error
     return _send_once(context, params, {})
 
 
@@ -268,7 +283,7 @@ def _unknown(error: EC2Error, token: Token | None) -> ApiError:
         f"{cause.message} It is not known whether EC2 has made a snapshot{look}.",
         code=cause.code,
         # Without a key, a repeated request would make a second snapshot.
-        may_retry=token is not None and token.is_keyed,
+        retry_after=RETRY_AFTER if token is not None and token.is_keyed else None,
     )
 
 
@@ -306,10 +321,13 @@ def _search(context: OperationContext, token: Token) -> list[TaggedSnapshot]:
         lambda response: xml.tagged_snapshots(response, tuple(token.tags)),
         "DescribeSnapshots",
         is_streamed=False,
+        MaxResults=context.settings.page_size,
         OwnerIds=["self"],
         Filters=[{"Name": f"tag:{CREATE_TAG}", "Values": [token.filter]}],
     )
-    return list(chain.from_iterable(page.records for page in pages))
+    # Some clouds ignore filters.
+    records = chain.from_iterable(page.records for page in pages)
+    return [tagged for tagged in records if token.matches(tagged)]
 
 
 def _delete(context: OperationContext, id: str) -> bool:

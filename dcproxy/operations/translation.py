@@ -1,11 +1,13 @@
 """EC2 records to Deltacloud models, and EC2 errors to errors of the API."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 
 from dcproxy.deltacloud import protocol
-from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.deltacloud.models import Driver, Realm, StorageSnapshot, StorageVolume
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.records import Snapshot, Volume, Zone
@@ -13,28 +15,21 @@ from dcproxy.ec2.records import Snapshot, Volume, Zone
 _UNKNOWN_VOLUME = "vol-ffffffff"
 """Stands for the volume of copied and foreign snapshots (EC2 API reference, Snapshot)."""
 
-_STATUS_OF_CODES = {
-    400: "MissingParameter",
-    401: "AuthFailure ExpiredToken IncompleteSignature InvalidAccessKeyId InvalidClientTokenId "
-    "MissingAuthenticationToken RequestExpired SignatureDoesNotMatch",
-    403: "AccessDenied Blocked OptInRequired PendingVerification UnauthorizedOperation",
-    409: "IncorrectState",
-    502: "InternalError InternalFailure ServiceUnavailable Unavailable",
-}
-STATUS_OF_CODE = {
-    code: status for status, codes in _STATUS_OF_CODES.items() for code in codes.split()
-}
-"""HTTP status of an EC2 error code (EC2 API reference, "Error codes").
+_NOT_AUTHENTICATED = frozenset(
+    {
+        "ExpiredToken",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "SignatureDoesNotMatch",
+    }
+)
+_EXPIRED = frozenset({"RequestExpired", "InvalidSecurity.RequestHasExpired"})
+_NOT_FOUND = re.compile(r".*\.NotFound|Invalid(Snapshot|Volume)I[Dd]\.Malformed")
 
-Deltacloud's Ruby client recognises errors by the statuses 400 to 409, 500, 501 and 502 only. So
-throttling and outages are 502, never 429, 503 or 504.
-"""
-
-STATUS_OF_CODE_SUFFIX = {".NotFound": 404, ".Malformed": 400, ".InUse": 409, "LimitExceeded": 409}
-"""HTTP status of a family of EC2 error codes, by their suffix."""
-
-_STATUSES_KEPT = frozenset({400, 401, 403, 404, 409})
-"""HTTP statuses of EC2 that are passed on when the tables do not know the code."""
+_RETRY_AFTER = {"SnapshotCreationPerVolumeRateExceeded": 15}
+"""Seconds until EC2 accepts a refused request: it creates one snapshot per volume in 15 seconds."""
 
 # Not strftime: its names depend on the locale.
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -109,6 +104,16 @@ def drivers(hosts: Mapping[str, str]) -> Sequence[Driver]:
     return [Driver(protocol.DRIVER, protocol.DRIVER_NAME, hosts)]
 
 
+def provider_names(hosts: Mapping[str, str]) -> dict[str, str]:
+    """Map the names of each provider to it, in lower case: its region and the host of its endpoint.
+
+    ``hosts`` maps regions to hosts. A host that several regions share names none of them.
+    """
+    shared = {host for host, regions in Counter(hosts.values()).items() if regions > 1}
+    names = {host.lower(): region for region, host in hosts.items() if host not in shared}
+    return names | {region.lower(): region for region in hosts}
+
+
 def api_error(error: Exception) -> ApiError:
     """Translate any exception. An unexpected one becomes a 500 with it as the cause."""
     if isinstance(error, ApiError):
@@ -118,27 +123,33 @@ def api_error(error: Exception) -> ApiError:
         fault.__cause__ = error
         return fault
     code = error.code or ("Throttling" if error.outcome is Outcome.THROTTLED else "")
+    message = f"{code}: {error.message}" if code else error.message
+    if code in _EXPIRED:
+        message = f"{message} The clock of this server is wrong."
+    is_refusal = error.outcome is Outcome.REFUSED and code not in _EXPIRED
     translated = ApiError(
         _status(error),
-        f"{code}: {error.message}" if code else error.message,
+        message,
         code=code,
         parameter="volume_id" if code.startswith("InvalidVolume") else "",
+        retry_after=_RETRY_AFTER.get(code) if is_refusal else RETRY_AFTER,
+        is_refusal=is_refusal,
     )
     translated.__cause__ = error
     return translated
 
 
 def _status(error: EC2Error) -> int:
-    if error.outcome is Outcome.THROTTLED or not error.http_status:
+    """Return the HTTP status of an EC2 error: 401, 404 or 502.
+
+    Old clients take other statuses for success: the Ruby gem 0.5.0 recognises errors by 401, 500,
+    501 and 502 only. Deltacloud 1.1.3 answered 502 to whatever else EC2 refused.
+    """
+    if error.outcome is not Outcome.REFUSED:
         return 502
-    if error.code in STATUS_OF_CODE:
-        return STATUS_OF_CODE[error.code]
-    for suffix, status in STATUS_OF_CODE_SUFFIX.items():
-        if error.code.endswith(suffix):
-            return status
-    if error.http_status in _STATUSES_KEPT:
-        return error.http_status
-    return 400 if 400 <= error.http_status < 500 else 502
+    if error.code in _NOT_AUTHENTICATED or (error.code, error.http_status) == ("AuthFailure", 401):
+        return 401
+    return 404 if _NOT_FOUND.fullmatch(error.code) else 502
 
 
 def is_not_found(error: Exception) -> bool:

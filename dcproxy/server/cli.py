@@ -30,11 +30,31 @@ _PORT = 3001
 
 MOCK_USER = "mockuser:mockpassword"
 
+_INSTEAD = {
+    "-e": "logs have the option log_format",
+    "-d": "deploy/dcproxy@.service runs it in the background",
+    "-f": "there is only the Deltacloud frontend",
+    "-L": "logs go to stderr: redirect it, or use [loggers] in the file of --config",
+    "-V": "[loggers] in the file of --config sets the level of logs",
+    "-t": "the option deadline in the file of --config limits each request",
+    "API_USER": "clients send their own credentials",
+    "API_PASSWORD": "clients send their own credentials",
+}
+"""Options and variables of deltacloudd that have no effect, and what to use instead."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; ``arguments`` are those of the command line without the program's name."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.drivers:
+        parser.exit(message="ec2\nmock\n")
+    for name in [*(given.ignored or ()), *filter(os.environ.get, ("API_USER", "API_PASSWORD"))]:
+        print(f"{parser.prog}: {name} has no effect: {_INSTEAD[name]}", file=sys.stderr)
+    if any((given.ssl, given.ssl_key, given.ssl_cert)) and not (given.ssl_key and given.ssl_cert):
+        parser.error("TLS needs --ssl-key and --ssl-cert")
+    if given.provider is None and not given.config:
+        given.provider = os.environ.get("API_PROVIDER")
     if given.config and (given.provider or given.driver == "mock"):
         parser.error("--config excludes --provider and --driver mock: the file configures both")
     if given.check and not given.config:
@@ -74,9 +94,34 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=_file, help="Paste file, such as proxy.ini"
     )
+    parser.add_argument("-l", "--drivers", action="store_true", help="list the drivers and exit")
+    parser.add_argument("-s", "--ssl", action="store_true", help="TLS; needs -k and -C")
+    parser.add_argument("-k", "--ssl-key", metavar="FILE", type=_file, help="key for TLS")
+    parser.add_argument("-C", "--ssl-cert", metavar="FILE", type=_file, help="certificate for TLS")
+    for flag in ("-d", "-V"):
+        parser.add_argument(
+            flag, action="append_const", const=flag, dest="ignored", help=argparse.SUPPRESS
+        )
+    for option in ("-e", "-f", "-L", "-t"):
+        parser.add_argument(
+            option, action=_Ignored, dest="ignored", help=argparse.SUPPRESS, default=[]
+        )
     parser.add_argument("--check", action="store_true", help="check the file of --config and exit")
     parser.add_argument("--version", action="version", version=f"dcproxy {version('dcproxy')}")
     return parser
+
+
+class _Ignored(argparse.Action):
+    """Notes an option of deltacloudd whose value has no effect."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.ignored = [*(namespace.ignored or ()), option_string]
 
 
 def _port(text: str) -> int:
@@ -121,7 +166,7 @@ def _metrics_folder() -> Iterator[dict[str, Any]]:
 
 
 def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -> None:
-    own = _settings(given) | hooks
+    own = _settings(given) | _tls(given) | hooks
     if given.config:
         server = Server(
             lambda: _of_file(given.config, _load),
@@ -173,6 +218,12 @@ def _settings(given: argparse.Namespace) -> dict[str, Any]:
         # Requests to a mock need not be finished.
         "graceful_timeout": 1 if given.driver == "mock" else 30,
     }
+
+
+def _tls(given: argparse.Namespace) -> dict[str, str]:
+    if not given.ssl_cert:
+        return {}
+    return {"certfile": str(given.ssl_cert), "keyfile": str(given.ssl_key)}
 
 
 def _address(given: argparse.Namespace) -> dict[str, str]:

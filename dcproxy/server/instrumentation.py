@@ -45,7 +45,7 @@ def instrumented(handler: Handler, metrics: Metrics, provider: str) -> WSGIAppli
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             context.status = int(status[:3])
-            metrics.requests.labels(context.operation, status[:3]).inc()
+            metrics.requests.labels(context.operation, status[:3], _result(context)).inc()
             metrics.duration.labels(context.operation).observe(time.perf_counter() - started)
             return start_response(status, headers, *more)
 
@@ -76,9 +76,17 @@ def _well_formed(pattern: re.Pattern[str], text: str | None) -> str:
     return text if text is not None and pattern.fullmatch(text) else ""
 
 
+def _result(context: RequestContext) -> str:
+    """Tell a request that was refused, by dcproxy or by EC2, from one that failed."""
+    if context.status < 400:
+        return "ok"
+    return "refused" if context.status < 500 or context.is_refused else "failed"
+
+
 def _log(context: RequestContext, duration: float, provider: str) -> None:
+    level = logging.ERROR if context.error else logging.INFO
     log.log(
-        logging.ERROR if context.error else logging.INFO,
+        logging.WARNING if context.is_refused else level,
         "%s %s %d",
         context.method,
         context.path,

@@ -47,7 +47,7 @@ def get_metrics() -> Metrics:
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     return Metrics(
         requests=Counter(
-            "dcproxy_requests", "Answered Deltacloud requests", ["operation", "status"]
+            "dcproxy_requests", "Answered Deltacloud requests", ["operation", "status", "result"]
         ),
         duration=Histogram(
             "dcproxy_request_duration_seconds", "Time until the response began", ["operation"]

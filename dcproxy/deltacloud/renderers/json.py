@@ -36,10 +36,10 @@ def entry_point(provider: str | None, urls: Urls) -> str:
                     "rel": feature.operation,
                     "params": [{"name": feature.parameter}],
                 }
-                for feature in features
+                for feature in collection.features
             ],
         }
-        for name, features in protocol.COLLECTIONS.items()
+        for name, collection in protocol.COLLECTIONS.items()
     ]
     api = {
         "version": protocol.VERSION,
@@ -141,6 +141,36 @@ def driver(driver: Driver, urls: Urls) -> str:
 
 def _driver(driver: Driver) -> dict[str, Any]:
     return {"name": driver.name, "entrypoints": {driver.id: dict(driver.providers)}}
+
+
+def docs(urls: Urls) -> str:
+    """Write the list of documented collections."""
+    collections = [
+        {"name": name, "url": urls.member("docs", name), "description": collection.description}
+        for name, collection in protocol.COLLECTIONS.items()
+    ]
+    return _dump({"docs": collections})
+
+
+def collection_docs(name: str, urls: Urls) -> str:
+    """Write the documentation of a collection: its operations and their parameters."""
+    documented = protocol.COLLECTIONS[name]
+    operations = [
+        {
+            "name": operation.name,
+            "method": operation.method,
+            "description": operation.description,
+            "params": [parameter._asdict() for parameter in operation.parameters],
+        }
+        for operation in documented.operations
+    ]
+    collection = {
+        "name": name,
+        "url": urls.member("docs", name),
+        "description": documented.description,
+        "operations": operations,
+    }
+    return _dump({"docs": collection})
 
 
 def error(error: ErrorDocument, urls: Urls | None) -> str:

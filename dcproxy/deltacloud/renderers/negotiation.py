@@ -33,6 +33,12 @@ class Renderer(Protocol):
     def driver(self, driver: Driver, urls: Urls) -> str:
         """Write a driver with the entry points of its providers."""
 
+    def docs(self, urls: Urls) -> str:
+        """Write the list of documented collections."""
+
+    def collection_docs(self, name: str, urls: Urls) -> str:
+        """Write the documentation of a collection: its operations and their parameters."""
+
     def error(self, error: ErrorDocument, urls: Urls | None) -> str:
         """Write an error; ``urls`` is None when the path of the request is unknown."""
 
@@ -57,6 +63,8 @@ FORMATS = {
 }
 _DEFAULT = FORMATS["xml"]
 _BY_MEDIA_TYPE = {format.media_type: format for format in FORMATS.values()}
+_ALIASES = {"text/xml": "application/xml", "application/xhtml+xml": "text/html"}
+"""Media types that get the document of another one, which the response names."""
 
 
 def choose(format_parameter: str | None, accept: str | None) -> Format:
@@ -102,5 +110,6 @@ def _ranges(accept: str | None) -> dict[str, float]:
     ranges: dict[str, float] = {}
     for media_range, quality, _, _ in create_accept_header(accept or None).parsed or ():
         name = media_range.partition(";")[0].lower()
+        name = _ALIASES.get(name, name)
         ranges[name] = max(quality, ranges.get(name, 0.0))
     return ranges

@@ -36,9 +36,9 @@ def entry_point(provider: str | None, urls: Urls) -> str:
     of_provider = f" provider='{escape(provider)}'" if provider else ""
     links = "".join(
         f"  <link rel='{name}' href='{escape(urls.collection(name))}'>\n"
-        + "".join(map(_feature, features))
+        + "".join(map(_feature, collection.features))
         + "  </link>\n"
-        for name, features in protocol.COLLECTIONS.items()
+        for name, collection in protocol.COLLECTIONS.items()
     )
     return (
         f"{_DECLARATION}<api driver='{protocol.DRIVER}' version='{protocol.VERSION}'"
@@ -104,6 +104,7 @@ def _volume(urls: Urls, volume: StorageVolume) -> str:
     mount = (
         f"  <mount><instance id='{volume.instance_id}'/>"
         f"<device name='{_attribute(volume.device)}'/></mount>\n"
+        f"  <device>{_text(volume.device)}</device>\n"
         if volume.instance_id
         else ""
     )
@@ -116,7 +117,7 @@ def _volume(urls: Urls, volume: StorageVolume) -> str:
         f"  <realm href='{realm_href}' id='{volume.realm_id}'></realm>\n"
         f"  <realm_id>{volume.realm_id}</realm_id>\n"
         f"  <state>{volume.state}</state>\n"
-        f"{mount}</storage_volume>\n"
+        f"{mount}  <actions></actions>\n</storage_volume>\n"
     )
 
 
@@ -166,6 +167,42 @@ def _href(urls: Urls, collection: str, id: str) -> str:
     return str(escape(urls.member(collection, id)))
 
 
+def docs(urls: Urls) -> str:
+    """Write the list of documented collections."""
+    collections = "".join(
+        f"  <collection url='{_href(urls, 'docs', name)}'>\n    <name>{name}</name>\n"
+        f"    <description>{collection.description}</description>\n  </collection>\n"
+        for name, collection in protocol.COLLECTIONS.items()
+    )
+    return f"{_DECLARATION}<docs status='supported'>\n{collections}</docs>\n"
+
+
+def collection_docs(name: str, urls: Urls) -> str:
+    """Write the documentation of a collection: its operations and their parameters."""
+    documented = protocol.COLLECTIONS[name]
+    return (
+        f"{_DECLARATION}<docs status='supported'>\n"
+        f"  <collection url='{_href(urls, 'docs', name)}' name='{name}'>\n"
+        f"    <description>{documented.description}</description>\n    <operations>\n"
+        + "".join(_operation_docs(name, operation, urls) for operation in documented.operations)
+        + "    </operations>\n  </collection>\n</docs>\n"
+    )
+
+
+def _operation_docs(collection: str, operation: protocol.Operation, urls: Urls) -> str:
+    parameters = "".join(
+        f"        <parameter name='{parameter.name}' type='{parameter.type}'>"
+        "<class>string</class></parameter>\n"
+        for parameter in operation.parameters
+    )
+    return (
+        f"      <operation name='{operation.name}' method='{operation.method}'"
+        f" href='{escape(urls.collection(collection))}'>\n"
+        f"        <description>{operation.description}</description>\n"
+        f"{parameters}      </operation>\n"
+    )
+
+
 def error(error: ErrorDocument, urls: Urls | None) -> str:
     """Write an error, without a declaration: libdeltacloud expects ``<error`` first."""
     parameters = "".join(
@@ -184,7 +221,9 @@ def error(error: ErrorDocument, urls: Urls | None) -> str:
 
 
 def _attribute(text: str) -> str:
-    return str(escape(_NO_CHARACTER.sub("\ufffd", text)))
+    escaped = str(escape(_NO_CHARACTER.sub("\ufffd", text)))
+    # A parser reads them literally as spaces (XML 1.0, 3.3.3).
+    return escaped.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")
 
 
 def _cdata(text: str) -> str:
