@@ -16,8 +16,8 @@ class Snapshot(NamedTuple):
 
     @property
     def start_timestamp(self) -> float:
-        """The start time as Unix time."""
-        return datetime.fromisoformat(self.start_time).timestamp()
+        """The start time as Unix time, 0 when it is unknown."""
+        return datetime.fromisoformat(self.start_time).timestamp() if self.start_time else 0.0
 
 
 class TaggedSnapshot(NamedTuple):

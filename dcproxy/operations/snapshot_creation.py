@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, count
+from itertools import chain
 from typing import Any
 
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
@@ -90,8 +90,9 @@ def _create_tagged(
 ) -> Snapshot:
     """Send the create until EC2 has made a snapshot, has refused, or the deadline is near."""
     token = sightings.token
-    lost = 0
-    for attempt in count(1):
+    attempt = lost = 0
+    while True:
+        attempt += 1
         try:
             snapshot = _send(context, params, {**name_tag, **token.tags})
         except EC2Error as error:
@@ -118,7 +119,6 @@ def _create_tagged(
         else:
             sightings.add_created(snapshot)
             return _settle(context, sightings, sends=lost + 1)
-    raise AssertionError("unreachable")
 
 
 def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> Snapshot:
@@ -130,9 +130,9 @@ def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> S
     is_settled = _has_all(sightings, sends)
     while not is_settled:
         now = context.runtime.monotonic()
-        wake = max(now + SETTLE_DELAY, sightings.settled_at)
-        if math.isinf(wake):
-            wake = now + SETTLE_DELAY
+        wake = now + SETTLE_DELAY
+        if math.isfinite(sightings.settled_at):
+            wake = max(wake, sightings.settled_at)
         if wake > context.deadline:
             break
         has_looked = _look(context, sightings, [wake - now], sends=sends)
