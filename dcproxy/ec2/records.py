@@ -27,8 +27,8 @@ class TaggedSnapshot(NamedTuple):
     tags: tuple[str, ...]
 
     @property
-    def age(self) -> tuple[str, str]:
-        """Sorts snapshots from the oldest to the youngest."""
+    def creation_order(self) -> tuple[str, str]:
+        """A key that sorts snapshots from the oldest to the youngest."""
         return self.snapshot.start_time, self.snapshot.id
 
     @property

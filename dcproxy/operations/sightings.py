@@ -64,12 +64,14 @@ class Sightings:
     @property
     def oldest(self) -> TaggedSnapshot:
         """The oldest snapshot of all."""
-        return min(self._snapshots.values(), key=lambda tagged: tagged.age)
+        return min(self._snapshots.values(), key=lambda tagged: tagged.creation_order)
 
     @property
     def best(self) -> TaggedSnapshot:
         """The snapshot that stays: the oldest usable one, or the oldest when all have failed."""
-        return min(self.usable or self._snapshots.values(), key=lambda tagged: tagged.age)
+        return min(
+            self.usable or self._snapshots.values(), key=lambda tagged: tagged.creation_order
+        )
 
     @property
     def settled_at(self) -> float:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from dcproxy.context import RequestContext
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.ec2 import xml
 from dcproxy.ec2.client import back_off
@@ -165,7 +166,7 @@ def _answer(context: OperationContext, sightings: Sightings) -> Snapshot:
     is_foreign = not sightings.token.made(best)
     age = context.runtime.unix_time() - best.snapshot.start_timestamp
     if is_foreign and best is not sightings.oldest and age < RECENT_SECONDS:
-        # Its maker may not know yet that the older one has failed, and delete its own.
+        # The request that made it may still delete it: EC2's reads may hide the failure from it.
         raise ApiError(502, "Another request with this Idempotency-Key is in progress.")
     return best.snapshot
 
@@ -183,7 +184,10 @@ def _delete_duplicates(
         tagged
         for tagged in sightings.own
         if tagged.snapshot.id not in {best.snapshot.id, answered}
-        and (not sightings.token.is_keyed or (tagged.age > best.age and not tagged.has_failed))
+        and (
+            not sightings.token.is_keyed
+            or (tagged.creation_order > best.creation_order and not tagged.has_failed)
+        )
     ]
     were_deleted = [_delete(context, tagged.snapshot.id) for tagged in duplicates]
     for tagged in duplicates:
@@ -207,7 +211,11 @@ def _settle_in_background(
         extra={"request_id": request_context.request_id},
     )
     deadline = context.runtime.monotonic() + sum(BACKGROUND_DELAYS) + RESERVED_SECONDS
-    later = replace(context, deadline=deadline, request_context=replace(request_context))
+    # The log line of the request is written by then: its context must not change any more.
+    unlogged = RequestContext(
+        request_context.request_id, request_context.method, request_context.path
+    )
+    later = replace(context, deadline=deadline, request_context=unlogged)
 
     def look_for_duplicates() -> None:
         for delay in BACKGROUND_DELAYS:

@@ -153,5 +153,5 @@ def _status(error: EC2Error) -> int:
 
 
 def is_not_found(error: Exception) -> bool:
-    """Tell whether the client is told that something does not exist."""
+    """Tell whether an error becomes a 404."""
     return api_error(error).status == 404
