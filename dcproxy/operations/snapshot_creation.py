@@ -100,7 +100,7 @@ def _create_tagged(
             if not lost and _refuses_tags(error):
                 return _create_without_tags(context, params, name_tag, token, error)
             lost += error.outcome is Outcome.UNKNOWN
-            could_look = not lost or _look(context, sightings, LOOK_DELAYS, sends=lost)
+            could_look = not lost or math.isfinite(_look(context, sightings, LOOK_DELAYS, lost))
             if sightings.usable:
                 return _settle(context, sightings, sends=lost)
             pause = back_off(context.runtime, attempt)
@@ -136,8 +136,8 @@ def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> S
             wake = max(wake, sightings.settled_at)
         if wake > context.deadline:
             break
-        has_looked = _look(context, sightings, [wake - now], sends=sends)
-        is_settled = has_looked and (wake >= sightings.settled_at or _has_all(sightings, sends))
+        searched_at = _look(context, sightings, [wake - now], sends)
+        is_settled = searched_at >= sightings.settled_at or _has_all(sightings, sends)
     answered = sightings.best.snapshot.id if is_settled or not token.is_keyed else None
     is_clean = is_settled and sightings.own_count >= sends
     if is_settled:
@@ -219,9 +219,7 @@ def _settle_in_background(
 
     def look_for_duplicates() -> None:
         for delay in BACKGROUND_DELAYS:
-            searched_at = later.runtime.monotonic() + delay
-            could_look = _look(later, sightings, [delay], sends=sends)
-            is_settled = could_look and searched_at >= sightings.settled_at
+            is_settled = _look(later, sightings, [delay], sends) >= sightings.settled_at
             is_clean = is_settled and _delete_duplicates(later, sightings, answered)
             if is_clean and sightings.own_count >= sends:
                 return
@@ -242,7 +240,9 @@ def _create_without_tags(
     error: EC2Error,
 ) -> Snapshot:
     """Make a snapshot where EC2 refuses its tags. The create is never sent again."""
-    needs = "A name needs" if name_tag else "Idempotency-Key needs" if token.is_keyed else ""
+    needs = (
+        "A name also needs" if name_tag else "Idempotency-Key also needs" if token.is_keyed else ""
+    )
     if needs and error.code != "UnauthorizedOperation":
         raise error
     if needs:
@@ -296,13 +296,13 @@ def _unknown(error: EC2Error, token: Token | None) -> ApiError:
 
 
 def _look(
-    context: OperationContext, sightings: Sightings, delays: Sequence[float], *, sends: int
-) -> bool:
-    """Look for the snapshots of a token after each delay, until all of this request are found.
+    context: OperationContext, sightings: Sightings, delays: Sequence[float], sends: int
+) -> float:
+    """Search for the snapshots of a token after each delay, until all of this request are found.
 
-    Returns whether EC2 answered at least once.
+    Returns when the last successful search began; minus infinity when all have failed.
     """
-    succeeded = False
+    succeeded_at = -math.inf
     for delay in delays:
         if context.runtime.monotonic() + delay > context.deadline:
             break
@@ -317,10 +317,10 @@ def _look(
                 extra={"request_id": context.request_context.request_id},
             )
         else:
-            succeeded = True
+            succeeded_at = searched_at
         if sightings.own_count >= sends > 0:
             break
-    return succeeded
+    return succeeded_at
 
 
 def _search(context: OperationContext, token: Token) -> list[TaggedSnapshot]:
