@@ -20,7 +20,7 @@ def show(context: OperationContext) -> Response:
 
 def _check_credentials(context: OperationContext) -> None:
     try:
-        call_ec2(context, xml.zones, "DescribeAvailabilityZones")
+        call_ec2(context, xml.zones_response, "DescribeAvailabilityZones")
     except EC2Error as error:
         # A caller who may not list zones has proved who it is.
         if api_error(error).status != 403:
