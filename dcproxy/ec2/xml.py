@@ -48,7 +48,7 @@ _ZONE = ("e:zoneName[1]", "e:zoneState[1]")
 
 _NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 _NAMESPACES = {"e": _NAMESPACE}
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_SIZE = re.compile(r"[0-9]{1,18}")
 _TIMES = re.compile(
     r"(?:(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
     r"(?:\.[0-9]+)?Z)?\0)*+"
@@ -70,15 +70,13 @@ def volumes(response: bytes) -> Page[Volume]:
     times = _utc_times([volume.create_time for volume in records])
     return Page(
         [
-            volume._replace(create_time=time, size=volume.size if _is_size(volume.size) else "")
+            volume._replace(
+                create_time=time, size=volume.size if _SIZE.fullmatch(volume.size) else ""
+            )
             for volume, time in zip(records, times, strict=True)
         ],
         root.findtext("{*}nextToken", ""),
     )
-
-
-def _is_size(text: str) -> bool:
-    return _NUMBER.fullmatch(text) is not None
 
 
 def zones(response: bytes) -> Page[Zone]:
@@ -143,7 +141,7 @@ def _root(response: bytes, name: str) -> etree._Element:
     if root.getroottree().docinfo.doctype:
         raise UnreadableError("it declares a document type")
     top = [root, *root.iterchildren("*")]
-    if root.prefix or any(etree.QName(element).namespace != _NAMESPACE for element in top):
+    if any(etree.QName(element).namespace != _NAMESPACE for element in top):
         for element in root.iter("*"):
             element.tag = f"{{{_NAMESPACE}}}{etree.QName(element).localname}"
     return root
