@@ -1,4 +1,8 @@
-"""Records of native EC2, as its API reference names them. An absent element is an empty text."""
+"""Records of native EC2, as its API reference names them.
+
+An absent or unreadable element is an empty text, but every record has its id. Texts are as EC2
+wrote them: whatever XML can hold.
+"""
 
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
@@ -16,7 +20,7 @@ class Snapshot(NamedTuple):
 
     @property
     def start_timestamp(self) -> float:
-        """The start time as Unix time, 0 when it is unknown."""
+        """The start time as Unix time, 0 when unknown."""
         return datetime.fromisoformat(self.start_time).timestamp() if self.start_time else 0.0
 
 

@@ -7,7 +7,7 @@ from dcproxy.app import application
 from dcproxy.context import Runtime
 from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
 from dcproxy.deltacloud.urls import Urls
-from dcproxy.ec2.session import ACTIONS
+from dcproxy.ec2.session import ACTIONS, isolated_session
 from dcproxy.operations.idempotency import CREATE_TAG
 from dcproxy.operations.snapshot_creation import LOOK_DELAYS as POLL_DELAYS
 from dcproxy.server.cli import MOCK_USER
@@ -32,5 +32,6 @@ __all__ = [
     "Runtime",
     "Settings",
     "application",
+    "isolated_session",
     "running_moto",
 ]

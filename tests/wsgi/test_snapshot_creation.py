@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.addresses import SNAPSHOTS
+from tests.support.callers import register_caller
 from tests.support.creation import VOLUME, CreationScenario
 from tests.support.ec2_model import LOST
 from tests.support.ec2_responses import EC2Response, error_response
@@ -182,7 +183,7 @@ def test_idempotency_key_is_scoped_to_caller_and_region(scenario):
     key = {"Idempotency-Key": '"k"'}
     scenario.create(headers=key)
     other = scenario.replica()
-    other.authorization = ("Basic", ("SOMEBODYELSE", "secret"))
+    other.authorization = ("Basic", register_caller("SOMEBODYELSE", "secret"))
     scenario.create(headers=key, client=other)
     scenario.client.post(
         "/api;provider=eu-west-1/storage_snapshots", VOLUME, headers=key, status=201
