@@ -62,7 +62,8 @@ class EC2Client:
     """Native EC2 in every region, with the access key of one caller per call.
 
     ``hosts`` maps each region to the host name of its endpoint. ``record_call`` is told the action
-    and the result of each call: ``ok``, ``refused``, ``throttled`` or ``failed``. Raises
+    and the result of each call: ``ok``, ``refused``, ``throttled`` or ``failed``.
+    ``regions_without_tags`` are those that were found to ignore the tags of a create. Raises
     ``SettingError`` when the default provider is not a region of EC2.
     """
 
@@ -76,6 +77,7 @@ class EC2Client:
         self._session = boto3.Session(botocore_session=session)
         self._clients: dict[str, BaseClient] = {}
         self._clients_lock = threading.Lock()
+        self.regions_without_tags: set[str] = set()
         self.hosts = _hosts(session, settings)
         if settings.provider not in self.hosts:
             raise setting_error(

@@ -24,6 +24,13 @@ class Snapshot(NamedTuple):
         return datetime.fromisoformat(self.start_time).timestamp() if self.start_time else 0.0
 
 
+class CreatedSnapshot(NamedTuple):
+    """A new snapshot; ``is_tagged`` is False when EC2 has returned it without its tag."""
+
+    snapshot: Snapshot
+    is_tagged: bool
+
+
 class TaggedSnapshot(NamedTuple):
     """A snapshot and the values of some of its tags."""
 

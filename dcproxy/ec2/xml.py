@@ -12,7 +12,7 @@ from functools import lru_cache
 from botocore.utils import parse_timestamp
 from lxml import etree
 
-from dcproxy.ec2.records import Page, Snapshot, TaggedSnapshot, Volume, Zone
+from dcproxy.ec2.records import CreatedSnapshot, Page, Snapshot, TaggedSnapshot, Volume, Zone
 
 
 class UnreadableError(Exception):
@@ -103,10 +103,16 @@ def tagged_snapshots(response: bytes, keys: tuple[str, ...]) -> Page[TaggedSnaps
     return Page(records, root.findtext("{*}nextToken", ""))
 
 
-def created_snapshot(response: bytes) -> Snapshot:
-    """Read a CreateSnapshotResponse. Raises ``UnreadableError``."""
-    [snapshot] = _snapshots(_root(response, "CreateSnapshotResponse"), "/*")
-    return snapshot
+def created_snapshot(response: bytes, tag: str) -> CreatedSnapshot:
+    """Read a CreateSnapshotResponse, and whether its snapshot lacks ``tag``.
+
+    Raises ``UnreadableError``.
+    """
+    root = _root(response, "CreateSnapshotResponse")
+    [snapshot] = _snapshots(root, "/*")
+    tags = root.find("e:tagSet", _NAMESPACES)
+    is_tagged = tags is None or tag in (key.text for key in tags.iterfind("*/e:key", _NAMESPACES))
+    return CreatedSnapshot(snapshot, is_tagged)
 
 
 def deleted(response: bytes) -> None:

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -18,7 +19,7 @@ from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.ec2 import xml
 from dcproxy.ec2.client import back_off
 from dcproxy.ec2.errors import EC2Error, Outcome
-from dcproxy.ec2.records import Snapshot, TaggedSnapshot
+from dcproxy.ec2.records import CreatedSnapshot, Snapshot, TaggedSnapshot
 from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.idempotency import CREATE_TAG, Token, create_token
 from dcproxy.operations.lists import paginate
@@ -64,7 +65,11 @@ def create(context: OperationContext, volume_id: str, name: str, description: st
         params["Description"] = description
     name_tag = {"Name": name} if name else {}
     token = create_token(context, (volume_id, name, description))
-    if token is None:
+    if token is None or context.region in context.ec2.regions_without_tags:
+        if token is not None and token.is_keyed:
+            raise ApiError(
+                400, f"Idempotency-Key is not supported here: EC2 in {context.region} ignores tags."
+            )
         _require_client(context)
         return _send_once(context, params, name_tag)
     sightings = Sightings(token)
@@ -95,7 +100,7 @@ def _create_tagged(
     while True:
         attempt += 1
         try:
-            snapshot = _send(context, params, {**name_tag, **token.tags})
+            created = _send(context, params, {**name_tag, **token.tags})
         except EC2Error as error:
             if not lost and _refuses_tags(error):
                 return _create_without_tags(context, params, name_tag, token, error)
@@ -118,8 +123,22 @@ def _create_tagged(
             context.runtime.sleep(pause)
             context.request_context.retries += 1
         else:
-            sightings.add_created(snapshot)
+            if not created.is_tagged:
+                return _without_tags(context, created.snapshot)
+            sightings.add_created(created.snapshot)
             return _settle(context, sightings, sends=lost + 1)
+
+
+def _without_tags(context: OperationContext, snapshot: Snapshot) -> Snapshot:
+    """Note that EC2 ignores tags: no snapshot can be found by them, and none is deleted."""
+    if context.region not in context.ec2.regions_without_tags:
+        context.ec2.regions_without_tags.add(context.region)
+        log.warning(
+            "EC2 in %s ignores tags: a lost response may leave a duplicate; set create_tag = off",
+            context.region,
+            extra={"request_id": context.request_context.request_id},
+        )
+    return snapshot
 
 
 def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> Snapshot:
@@ -256,7 +275,7 @@ def _create_without_tags(
 
 def _send(
     context: OperationContext, params: Mapping[str, Any], tags: Mapping[str, str]
-) -> Snapshot:
+) -> CreatedSnapshot:
     specification = {
         "ResourceType": "snapshot",
         "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
@@ -264,7 +283,7 @@ def _send(
     tagged = {"TagSpecifications": [specification]} if tags else {}
     return call_ec2(
         replace(context, deadline=context.deadline - RESERVED_SECONDS),
-        xml.created_snapshot,
+        partial(xml.created_snapshot, tag=CREATE_TAG),
         "CreateSnapshot",
         is_repeatable=False,
         **params,
@@ -276,7 +295,7 @@ def _send_once(
     context: OperationContext, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Snapshot:
     try:
-        return _send(context, params, tags)
+        return _send(context, params, tags).snapshot
     except EC2Error as error:
         if error.outcome is not Outcome.UNKNOWN:
             raise
