@@ -74,5 +74,6 @@ class Sightings:
     @property
     def settled_at(self) -> float:
         """When a search begins that shows every snapshot older than the best one."""
-        seen = [self._seen_at.get(tagged.snapshot.id, math.inf) for tagged in self.usable]
+        candidates = self.usable or self._snapshots.values()
+        seen = (self._seen_at.get(tagged.snapshot.id, math.inf) for tagged in candidates)
         return min(seen, default=math.inf) + SETTLE_SECONDS
