@@ -108,4 +108,4 @@ def test_job_after_the_response_has_a_limit_of_its_own(client, programmed_ec2, s
     [settle] = background_jobs
     sleeps.clear()
     settle()
-    assert sum(sleeps) < sum(BACKGROUND_DELAYS) + 3 * SETTLE_SECONDS
+    assert sum(sleeps) < sum(BACKGROUND_DELAYS) + 6 * SETTLE_SECONDS
