@@ -47,7 +47,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--assume-effect-delay",
         type=float,
-        default=Rules().effect_delay,
         help="EC2 carries out a request no later than this (seconds)",
     )
     parser.add_argument("--strict", action="store_true", help="no excuse by warnings and crashes")
