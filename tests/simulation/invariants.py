@@ -138,7 +138,9 @@ def _duplicates(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
         if not _counts(snapshot, outcome, rules):
             continue
         if sender.group is None:
-            if snapshot.deleted_at is None:
+            # Once the answered one has failed, a good one stays as well.
+            has_failed = snapshot.id == sender.snapshot_id and not snapshot.is_usable
+            if snapshot.deleted_at is None and not has_failed:
                 by_request[sender.name].append(snapshot)
         elif snapshot.is_usable:
             by_group[sender.group].append(snapshot)

@@ -143,7 +143,7 @@ def installed() -> Iterator[None]:
 
 
 _load_file = cache(JSONFileLoader.load_file)
-_sanitize = cache(botocore.useragent.sanitize_user_agent_string_component)
+_user_agent = cache(botocore.useragent.UserAgentString.to_string)
 _methods: dict[str, dict[str, Any]] = {}
 
 
@@ -164,7 +164,7 @@ def _cached_in_botocore() -> Iterator[None]:
     with (
         patch.object(JSONFileLoader, "load_file", lambda self, path: _load_file(_loader, path)),
         patch.object(ClientCreator, "_create_methods", _create_methods),
-        patch.object(botocore.useragent, "sanitize_user_agent_string_component", _sanitize),
+        patch.object(botocore.useragent.UserAgentString, "to_string", _user_agent),
     ):
         yield
 
