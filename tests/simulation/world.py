@@ -332,6 +332,27 @@ def _oldest_in_error(random: Random) -> Scenario:
     return scenario
 
 
+def _oldest_fails_while_settling(random: Random) -> Scenario:
+    clients = [
+        ClientPlan(
+            name=f"client{number}",
+            account="AKIDALICE",
+            region=replica.REGIONS[0],
+            volume_id="vol-11111111",
+            key="key-0",
+            start_at=random.uniform(0, 4),
+            tries=1,
+        )
+        for number in range(random.randint(3, 5))
+    ]
+    behaviour = Behaviour(
+        read_replicas=3, lag=(0.0, 3.8), error_rate=0.5, pending=(5.0, random.choice((9.0, 12.0)))
+    )
+    return Scenario(
+        clients=clients, replicas=2, behaviour=behaviour, faults=Faults(latency=(0.1, 2.0))
+    )
+
+
 def _lost_response_with_lag(random: Random) -> Scenario:
     client = ClientPlan(
         name="client0", account="AKIDALICE", region=replica.REGIONS[0], volume_id="vol-11111111"
@@ -423,6 +444,7 @@ SCENARIOS: dict[str, Callable[[Random], Scenario]] = {
     "same-key-short-lag": lambda random: _same_key_with_lag(random, (0.0, 1.0)),
     "same-key-long-lag": lambda random: _same_key_with_lag(random, (2.0, 3.0)),
     "oldest-in-error": _oldest_in_error,
+    "oldest-fails-while-settling": _oldest_fails_while_settling,
     "lost-response-long-lag": _lost_response_with_lag,
     "lost-responses-without-tags": _lost_responses_without_tags,
     "two-accounts-with-retries": _two_accounts_with_retries,
