@@ -101,6 +101,10 @@ def _worlds(start: int, of_worlds: campaign.Options, options: argparse.Namespace
     for invariant, number in sorted(summary.violated.items()):
         seeds = [seed for seed, names, _ in summary.failures if invariant in names]
         print(f"violated: {invariant}: {number} worlds, seeds {' '.join(map(str, seeds[:10]))}")
+    if summary.failures:
+        seed = summary.failures[0][0]
+        of = f" --scenario {of_worlds.scenario}" if of_worlds.scenario else ""
+        print(f"replay: python -m tests.simulation --seed {seed} --trace{of}")
     return 1 if summary.failures else 0
 
 
