@@ -150,7 +150,13 @@ def _duplicates(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
         if not all(_is_excused(snapshot, rules) for snapshot in duplicates):
             yield Violation(DUPLICATE_OF_KEY, f"{group[2]}: {_named(found)}")
     for name, found in by_request.items():
-        if len(found) > 1 and not any(_is_excused(snapshot, rules) for snapshot in found):
+        # When all have failed, none is worth a deletion.
+        is_any_good = any(snapshot.is_usable for snapshot in found)
+        if (
+            len(found) > 1
+            and is_any_good
+            and not any(_is_excused(snapshot, rules) for snapshot in found)
+        ):
             yield Violation(DUPLICATE_OF_REQUEST, f"{name}: {_named(found)}")
 
 
