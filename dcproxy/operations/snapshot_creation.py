@@ -169,10 +169,14 @@ def _delete_duplicates(
     Returns whether all were deleted. One that EC2 does not find may be too young for its reads.
     """
     best = sightings.best
+    kept = {best.snapshot.id, answered}
+    if answered is not None and not sightings.token.is_keyed:
+        # EC2 may show an older one only after the response, which names no other.
+        kept = {answered}
     duplicates = [
         tagged
         for tagged in sightings.own
-        if tagged.snapshot.id not in {best.snapshot.id, answered}
+        if tagged.snapshot.id not in kept
         and (not sightings.token.is_keyed or (tagged.age > best.age and not tagged.has_failed))
     ]
     were_deleted = [_delete(context, tagged.snapshot.id) for tagged in duplicates]

@@ -183,9 +183,6 @@ def test_request_ends_with_its_limit(serve, respond):
     assert has_ended
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the connection of a response with Connection: close is not shut down"
-)
 def test_request_whose_response_ends_the_connection_ends_with_its_limit(serve):
     with serve(dripping_last_body) as (ec2, client):
         # The call goes on until the server ends: here that is soon enough for a failure.
@@ -234,9 +231,6 @@ def test_connection_that_serves_another_request_by_now_is_left_alone(serve):
     assert not expired.has_expired
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a connection belongs to its last request until the next getresponse"
-)
 def test_connection_that_serves_no_request_any_more_is_left_alone(serve):
     """Another request may be about to use it."""
     with serve(at_once, at_once) as (ec2, client), time_limit(LONG) as expired:

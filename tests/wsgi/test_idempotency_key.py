@@ -88,9 +88,6 @@ def test_failed_state_is_final(scenario, ec2):
     assert id_of(scenario.create(headers=KEY)) == "snap-00000002"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a search that shows failed snapshots only never settles: 502 'not known'"
-)
 @pytest.mark.parametrize("lists", [0, 1])
 def test_create_whose_snapshot_fails_is_502_that_names_it(scenario, lists):
     ec2 = scenario.model()

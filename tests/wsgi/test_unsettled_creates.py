@@ -11,10 +11,6 @@ from tests.support.ec2_model import LOST
 from tests.support.ec2_responses import error_response
 from tests.support.package import BACKGROUND_DELAYS, CREATE_TAG
 
-LATE_IS_OLDER = pytest.mark.xfail(
-    strict=True, reason="the job keeps a late duplicate that is older than the snapshot answered"
-)
-
 NOT_FOUND = error_response("InvalidSnapshot.NotFound")
 ANSWERED, LATE = "snap-00000002", "snap-00000001"
 ALWAYS = 10_000
@@ -59,7 +55,6 @@ def test_create_with_all_of_its_snapshots_is_not_counted(scenario, increase_of):
     assert background_jobs == []
 
 
-@LATE_IS_OLDER
 def test_late_duplicate_is_deleted_although_it_is_older_than_the_response(scenario, ec2):
     scenario.create()
     show_late_snapshot(ec2, lists=2)
@@ -67,7 +62,6 @@ def test_late_duplicate_is_deleted_although_it_is_older_than_the_response(scenar
     assert list(ec2.snapshots) == [ANSWERED]
 
 
-@LATE_IS_OLDER
 def test_job_ends_when_nothing_is_left(scenario, ec2):
     scenario.create()
     show_late_snapshot(ec2, lists=2)
@@ -86,7 +80,6 @@ def test_job_ends_after_its_last_delay(scenario, ec2):
     assert list(ec2.snapshots) == [LATE, ANSWERED]
 
 
-@LATE_IS_OLDER
 @pytest.mark.parametrize("fault", [NOT_FOUND, DENIED])
 def test_duplicate_that_could_not_be_deleted_is_deleted_later(scenario, ec2, fault):
     scenario.create()
@@ -96,7 +89,6 @@ def test_duplicate_that_could_not_be_deleted_is_deleted_later(scenario, ec2, fau
     assert list(ec2.snapshots) == [ANSWERED]
 
 
-@LATE_IS_OLDER
 def test_job_goes_on_after_a_failed_search(scenario, ec2):
     scenario.create()
     show_late_snapshot(ec2)
