@@ -58,8 +58,7 @@ def create(context: OperationContext, volume_id: str, name: str, description: st
         return _send_once(context, params, name_tag)
     sightings = Sightings(token)
     if token.is_keyed:
-        searched_at = context.runtime.monotonic()
-        sightings.add(_search(context, token), searched_at)
+        sightings.add(_search(context, token), context.runtime.monotonic())
         if sightings.usable:
             return _settle(context, sightings, sends=0)
     _require_client(context)
@@ -288,9 +287,9 @@ def _look(
         if context.runtime.monotonic() + delay > context.deadline:
             break
         context.runtime.sleep(delay)
-        searched_at = context.runtime.monotonic()
         try:
-            sightings.add(_search(context, sightings.token), searched_at)
+            found = _search(context, sightings.token)
+            sightings.add(found, context.runtime.monotonic())
         except EC2Error as error:
             log.warning(
                 "cannot look for the snapshots of a create: %s",
