@@ -1,8 +1,8 @@
 """The snapshots of a create as EC2 has shown them so far, although its reads lag.
 
-Assumption: the lag of a read may be long, but lags differ by less than ``SETTLE_SECONDS``. Then a
-search that begins ``SETTLE_SECONDS`` after the end of one that has shown a snapshot shows every older
-snapshot.
+Assumption: the lag of a read may be long, but lags differ by less than ``SETTLE_SECONDS``. So a
+search that begins ``SETTLE_SECONDS`` after the end of one that has shown a snapshot shows every
+older snapshot.
 """
 
 import math
