@@ -1,7 +1,8 @@
 """The snapshots of a create as EC2 has shown them so far, although its reads lag.
 
-The lag of a read may be long, but lags differ by less than ``SETTLE_SECONDS``. So when a search has
-shown a snapshot, one that starts ``SETTLE_SECONDS`` later shows every older snapshot.
+Assumption: the lag of a read may be long, but lags differ by less than ``SETTLE_SECONDS``. So a
+search that begins ``SETTLE_SECONDS`` after the end of one that has shown a snapshot shows every
+older snapshot.
 """
 
 import math
@@ -23,12 +24,12 @@ class Sightings:
         self._seen_at: dict[str, float] = {}
         self._own_ids: set[str] = set()
 
-    def add(self, found: Iterable[TaggedSnapshot], searched_at: float) -> None:
-        """Add the result of a search that began at ``searched_at``. A failed state is final."""
+    def add(self, found: Iterable[TaggedSnapshot], ended_at: float) -> None:
+        """Add the result of a search that ended at ``ended_at``. A failed state is final."""
         for tagged in found:
             self._note_own(tagged)
             id = tagged.snapshot.id
-            self._seen_at.setdefault(id, searched_at)
+            self._seen_at.setdefault(id, ended_at)
             if not (id in self._snapshots and self._snapshots[id].has_failed):
                 self._snapshots[id] = tagged
 

@@ -74,8 +74,7 @@ def create(context: OperationContext, volume_id: str, name: str, description: st
         return _send_once(context, params, name_tag)
     sightings = Sightings(token)
     if token.is_keyed:
-        searched_at = context.runtime.monotonic()
-        sightings.add(_search(context, token), searched_at)
+        sightings.add(_search(context, token), context.runtime.monotonic())
         if sightings.usable:
             return _settle(context, sightings, sends=0)
     _require_client(context)
@@ -199,10 +198,14 @@ def _delete_duplicates(
     Returns whether all were deleted. One that EC2 does not find may be too young for its reads.
     """
     best = sightings.best
+    kept = {best.snapshot.id, answered}
+    if answered is not None and not sightings.token.is_keyed:
+        # EC2 may show an older one only after the response, which names no other.
+        kept = {answered}
     duplicates = [
         tagged
         for tagged in sightings.own
-        if tagged.snapshot.id not in {best.snapshot.id, answered}
+        if tagged.snapshot.id not in kept
         and (
             not sightings.token.is_keyed
             or (tagged.creation_order > best.creation_order and not tagged.has_failed)
@@ -326,9 +329,10 @@ def _look(
         if context.runtime.monotonic() + delay > context.deadline:
             break
         context.runtime.sleep(delay)
-        searched_at = context.runtime.monotonic()
+        began_at = context.runtime.monotonic()
         try:
-            sightings.add(_search(context, sightings.token), searched_at)
+            found = _search(context, sightings.token)
+            sightings.add(found, context.runtime.monotonic())
         except EC2Error as error:
             log.warning(
                 "cannot look for the snapshots of a create: %s",
@@ -336,7 +340,7 @@ def _look(
                 extra={"request_id": context.request_context.request_id},
             )
         else:
-            succeeded_at = searched_at
+            succeeded_at = began_at
         if sightings.own_count >= sends > 0:
             break
     return succeeded_at

@@ -7,25 +7,12 @@ import pytest
 
 from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import register_caller
-from tests.support.creation import VOLUME, CreationScenario
+from tests.support.creation import DENIED, EXECUTED, FAILED, NOT_EXECUTED, THROTTLED, VOLUME, id_of
 from tests.support.ec2_model import LOST
 from tests.support.ec2_responses import EC2Response, error_response
 from tests.support.package import CREATE_TAG, POLL_DELAYS
 
-FAILED = error_response("InternalError", 500)
-THROTTLED = error_response("RequestLimitExceeded", 503)
-DENIED = error_response("UnauthorizedOperation", 403)
 UNREADABLE = EC2Response(b"<html>Welcome!</html>")
-EXECUTED, NOT_EXECUTED = True, False
-
-
-@pytest.fixture
-def scenario(programmed_ec2, sleeps):
-    return CreationScenario(programmed_ec2, sleeps)
-
-
-def id_of(response):
-    return response.lxml.get("id")
 
 
 def test_create_carries_its_tag_and_is_sent_once(scenario):
