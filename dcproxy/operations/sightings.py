@@ -47,10 +47,18 @@ class Sightings:
         """Remove a snapshot that was deleted."""
         del self._snapshots[tagged.snapshot.id]
 
+    def has_shown(self, tagged: TaggedSnapshot) -> bool:
+        """Tell whether a search has found a snapshot."""
+        return tagged.snapshot.id in self._seen_at
+
     @property
     def usable(self) -> list[TaggedSnapshot]:
         """The snapshots that have not failed."""
         return [tagged for tagged in self._snapshots.values() if not tagged.has_failed]
+
+    def is_usable(self, id: str | None) -> bool:
+        """Tell whether a snapshot is known and has not failed."""
+        return any(tagged.snapshot.id == id for tagged in self.usable)
 
     @property
     def own(self) -> list[TaggedSnapshot]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 from dcproxy.context import RequestContext
@@ -29,8 +29,8 @@ from dcproxy.operations.translation import api_error, is_not_found
 LOOK_DELAYS = (0.5, 1.0, 2.0)
 """Seconds before each look for the snapshot of a lost response, before the create is repeated."""
 
-SETTLE_DELAY = 0.5
-"""Seconds between looks for what other requests have made, until EC2 shows a snapshot."""
+SETTLE_DELAYS = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between looks until EC2 shows a snapshot of the create; the last one is repeated."""
 
 RESERVED_SECONDS = SETTLE_SECONDS + 3.0
 """What a create leaves of the deadline, so that its snapshots can be looked for."""
@@ -147,9 +147,10 @@ def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> S
     """
     token = sightings.token
     is_settled = _has_all(sightings, sends)
+    delays = chain(SETTLE_DELAYS, repeat(SETTLE_DELAYS[-1]))
     while not is_settled:
         now = context.runtime.monotonic()
-        wake = now + SETTLE_DELAY
+        wake = now + next(delays)
         if math.isfinite(sightings.settled_at):
             wake = max(wake, sightings.settled_at)
         if wake > context.deadline:
@@ -165,7 +166,7 @@ def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> S
     if answered is None:
         message = "EC2 has not shown in time whether there is another one with this key."
         raise _unknown(EC2Error(message, Outcome.UNKNOWN), token)
-    return _answer(context, sightings)
+    return _answer(context, sightings, sends)
 
 
 def _has_all(sightings: Sightings, sends: int) -> bool:
@@ -173,13 +174,15 @@ def _has_all(sightings: Sightings, sends: int) -> bool:
     return not sightings.token.is_keyed and sightings.own_count >= sends
 
 
-def _answer(context: OperationContext, sightings: Sightings) -> Snapshot:
+def _answer(context: OperationContext, sightings: Sightings, sends: int) -> Snapshot:
     """Return the snapshot that stays, or raise the ``ApiError`` that the client is told instead."""
     best = sightings.best
     if best.tags[0] != sightings.token.value:
         raise ApiError(422, "This Idempotency-Key was used with other parameters: use a new key.")
     if best.has_failed:
         message = f"EC2 could not complete the snapshot {best.snapshot.id}: its state is error."
+        if sightings.own_count < sends:
+            raise _unknown(EC2Error(message, Outcome.UNKNOWN), sightings.token)
         raise ApiError(502, message)
     is_foreign = not sightings.token.made(best)
     age = context.runtime.unix_time() - best.snapshot.start_timestamp
@@ -199,7 +202,7 @@ def _delete_duplicates(
     """
     best = sightings.best
     kept = {best.snapshot.id, answered}
-    if answered is not None and not sightings.token.is_keyed:
+    if not sightings.token.is_keyed and sightings.is_usable(answered):
         # EC2 may show an older one only after the response, which names no other.
         kept = {answered}
     duplicates = [
@@ -211,11 +214,14 @@ def _delete_duplicates(
             or (tagged.creation_order > best.creation_order and not tagged.has_failed)
         )
     ]
-    were_deleted = [_delete(context, tagged.snapshot.id) for tagged in duplicates]
+    is_clean = True
     for tagged in duplicates:
-        # The next search finds it again if it still exists.
-        sightings.remove(tagged)
-    return all(were_deleted)
+        is_deleted = _delete(context, tagged.snapshot.id)
+        is_clean &= is_deleted
+        # A search that has shown it shows it again if it still exists.
+        if is_deleted or sightings.has_shown(tagged):
+            sightings.remove(tagged)
+    return is_clean
 
 
 def _settle_in_background(
