@@ -58,9 +58,11 @@ def test_create_that_stays_throttled_is_502(scenario):
 
 
 @pytest.mark.parametrize("code", ["InvalidVolume.NotFound", "SnapshotLimitExceeded", "Unheard"])
-def test_rejected_create_is_a_client_error_without_retry(scenario, code):
+def test_rejected_create_is_not_repeated(scenario, code):
     ec2 = scenario.model((error_response(code), NOT_EXECUTED))
-    scenario.create(status="4*")
+    response = scenario.create(status=404 if code == "InvalidVolume.NotFound" else 502)
+    assert response.lxml.findtext("message").startswith(f"{code}: EC2 says no.")
+    assert "Retry-After" not in response.headers
     assert ec2.actions == ["CreateSnapshot"]
 
 
@@ -129,15 +131,22 @@ def test_untagged_create_is_never_resent(scenario):
     assert ec2.actions == ["CreateSnapshot"] * 2
 
 
-def test_caller_without_any_permission_gets_403(scenario):
-    scenario.model((DENIED, NOT_EXECUTED), (DENIED, NOT_EXECUTED))
-    scenario.create(status=403)
+def test_caller_without_any_permission_gets_502_with_the_ec2_code(scenario):
+    ec2 = scenario.model((DENIED, NOT_EXECUTED), (DENIED, NOT_EXECUTED))
+    response = scenario.create(status=502)
+    assert response.lxml.findtext("message").startswith("UnauthorizedOperation: EC2 says no.")
+    assert "Retry-After" not in response.headers
+    assert ec2.actions == ["CreateSnapshot"] * 2
 
 
-def test_name_without_tag_permission_is_403_naming_the_permission(scenario):
+def test_name_without_tag_permission_is_502_naming_the_permission(scenario):
     ec2 = scenario.model((DENIED, NOT_EXECUTED))
-    message = scenario.create(status=403, name="weekly").lxml.findtext("message")
+    response = scenario.create(status=502, name="weekly")
+    message = response.lxml.findtext("message")
+    assert message.startswith("UnauthorizedOperation: EC2 says no. A name needs")
     assert "ec2:CreateTags" in message
+    assert "Retry-After" not in response.headers
+    assert ec2.actions == ["CreateSnapshot"]
     assert ec2.snapshots == {}
 
 
@@ -307,10 +316,13 @@ def test_unreadable_error_loses_no_snapshot(scenario, body, status):
     assert len(ec2.snapshots) == 1
 
 
-def test_idempotency_key_without_tag_permission_is_403_naming_the_permission(scenario):
+def test_idempotency_key_without_tag_permission_is_502_naming_the_permission(scenario):
     scenario.model((DENIED, NOT_EXECUTED))
-    response = scenario.create(status=403, headers={"Idempotency-Key": '"k"'})
-    assert "ec2:CreateTags" in response.lxml.findtext("message")
+    response = scenario.create(status=502, headers={"Idempotency-Key": '"k"'})
+    message = response.lxml.findtext("message")
+    assert message.startswith("UnauthorizedOperation: EC2 says no. Idempotency-Key needs")
+    assert "ec2:CreateTags" in message
+    assert "Retry-After" not in response.headers
 
 
 def test_delete_after_a_lost_response_is_204(scenario):
