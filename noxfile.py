@@ -78,6 +78,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def simulation(session: nox.Session) -> None:
+    """Simulate creates for a minute. ``--worlds 100000`` after ``--`` takes an hour."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.simulation", *(session.posargs or ("--seconds", "55")))
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Run the benchmarks. ``--smoke`` after ``--`` only checks that they run."""
     session.install("-e", ".[test]")

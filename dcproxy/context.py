@@ -5,10 +5,11 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
 from typing import NamedTuple
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 _MAX_EC2_REQUEST_IDS = 20
 
@@ -46,6 +47,16 @@ class RequestContext:
     list_is_broken: bool = False
     create_is_unsettled: bool = False
 
+    def record_error(
+        self, message: str, code: str, status: int, cause: BaseException | None
+    ) -> None:
+        """Record an error of the API for the log line; ``cause`` is logged for a status 500."""
+        self.error_code = code
+        if status >= 500:
+            self.error = message
+        if status == 500:
+            self.fault = cause
+
     @property
     def client_has_left(self) -> bool:
         """Whether the client has closed its connection, as far as the server tells."""
@@ -54,6 +65,10 @@ class RequestContext:
         poll = select.poll()
         poll.register(self.connection, select.POLLRDHUP)
         return bool(poll.poll(0))
+
+
+Handler = Callable[[WSGIEnvironment, StartResponse, RequestContext], Iterable[bytes]]
+"""A WSGI application that is handed the context of the request."""
 
 
 def run_in_thread(job: Callable[[], None]) -> None:

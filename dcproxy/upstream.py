@@ -6,7 +6,7 @@ in upper case (``%2f`` as ``%2F``, which RFC 3986 calls equivalent) and changes 
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, cast
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -20,13 +20,11 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import is_hop_by_hop_header, parse_list_header
 from werkzeug.wsgi import LimitedStream, get_content_length
 
-from dcproxy.context import RequestContext
+from dcproxy.context import Handler, RequestContext
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.request import read_format
 from dcproxy.deltacloud.responses import VIA, abort_response, add_common_headers, error_response
 from dcproxy.settings import UpstreamSettings
-
-Handler = Callable[[WSGIEnvironment, StartResponse, RequestContext], Iterable[bytes]]
 
 _CHUNK_BYTES = 64 * 1024
 _MAX_CONNECTIONS = 128

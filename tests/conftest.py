@@ -58,5 +58,7 @@ def ec2_server() -> Iterator[EC2Server]:
 
 @pytest.fixture
 def programmed_ec2(ec2_server: EC2Server) -> Iterator[ProgrammedEC2]:
-    yield ec2_server.program()
+    ec2 = ec2_server.program()
+    yield ec2
     ec2_server.ec2 = None
+    ec2.check()

@@ -1,1 +1,1 @@
-"""The Deltacloud API: requests, documents and errors as clients see them. Knows nothing of EC2."""
+"""The Deltacloud API as clients see it: requests, documents, errors. Does not import ``ec2``."""

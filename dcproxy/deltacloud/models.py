@@ -1,8 +1,8 @@
 """What Deltacloud documents say, ready to be written in any format.
 
-Ids and names of realms are safe in URLs and attributes. ``created`` is the text of the document,
+Texts may hold any character of XML: renderers escape them. ``created`` is the text of the document,
 such as ``Thu Jul 28 21:54:19 UTC 2011``, and ``created_iso`` the same time as ISO 8601 in UTC.
-Unknown values are empty texts.
+Unknown values are empty texts; an id is never empty.
 """
 
 from collections.abc import Mapping
@@ -23,14 +23,17 @@ class StorageSnapshot(NamedTuple):
 
 
 class StorageVolume(NamedTuple):
-    """A storage volume. ``capacity`` is in GB; ``instance_id`` and ``device`` are of its mount."""
+    """A storage volume. ``instance_id`` and ``device`` are of its mount.
+
+    ``capacity`` is in GB, None when unknown.
+    """
 
     id: str
     name: str
     created: str
     created_iso: str
     state: str
-    capacity: int
+    capacity: int | None
     realm_id: str
     instance_id: str
     device: str

@@ -23,11 +23,11 @@ HEADERS = {
     "Via": VIA,
     "X-Deltacloud-Driver": DRIVER,
 }
-"""Headers of every response."""
+"""Headers of every Deltacloud response."""
 
 
 def add_common_headers(response: Response, context: RequestContext) -> None:
-    """Add the headers of every response."""
+    """Add the headers of every Deltacloud response."""
     response.headers.update(HEADERS.items())
     response.headers["X-Request-Id"] = context.request_id
     if context.provider:
@@ -68,14 +68,11 @@ def error_response(
     ``render`` writes the document in place of the renderer of the format. A 401 has a challenge.
     The message of a 5xx ends with the request id, by which the log line is found.
     """
-    context.error_code = error.code
+    context.record_error(error.message, error.code, error.status, error.__cause__)
     context.is_refused = error.is_refusal
     message = error.message
     if error.status >= 500:
-        context.error = message
         message = f"{message} (X-Request-Id: {context.request_id})"
-    if error.status == 500:
-        context.fault = error.__cause__
     query_string = request.http.query_string
     reason = HTTPStatus(error.status).phrase
     document = ErrorDocument(

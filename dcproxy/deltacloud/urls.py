@@ -40,7 +40,17 @@ class Urls:
 
     def member(self, name: str, id: str) -> str:
         """Return the href of a member of a collection."""
-        return f"{self._entry_point}/{name}/{quote(id, safe='')}"
+        return f"{self._entry_point}/{name}/{segment(id)}"
+
+
+def segment(id: str) -> str:
+    """Percent-encode an id as a segment of a path; most ids need no encoding."""
+    return id if is_plain(id) else quote(id, safe="")
+
+
+def is_plain(text: str) -> bool:
+    """Tell whether a text needs no escaping in any document: letters, digits and hyphens."""
+    return text.isascii() and text.replace("-", "").isalnum()
 
 
 def split_matrix(path: str) -> tuple[str, Matrix]:

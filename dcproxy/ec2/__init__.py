@@ -1,1 +1,1 @@
-"""Native EC2: sessions, calls, responses and errors. Knows nothing of Deltacloud."""
+"""Native EC2: sessions, calls, responses and errors. Does not import ``deltacloud``."""

@@ -1,4 +1,8 @@
-"""Records of native EC2, as its API reference names them. An absent element is an empty text."""
+"""Records of native EC2, as its API reference names them.
+
+An absent or unreadable element is an empty text, but every record has its id. Texts are as EC2
+wrote them: whatever XML can hold.
+"""
 
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
@@ -16,8 +20,15 @@ class Snapshot(NamedTuple):
 
     @property
     def start_timestamp(self) -> float:
-        """The start time as Unix time."""
-        return datetime.fromisoformat(self.start_time).timestamp()
+        """The start time as Unix time, 0 when unknown."""
+        return datetime.fromisoformat(self.start_time).timestamp() if self.start_time else 0.0
+
+
+class CreatedSnapshot(NamedTuple):
+    """A new snapshot; ``is_tagged`` is False when EC2 has returned it without its tag."""
+
+    snapshot: Snapshot
+    is_tagged: bool
 
 
 class TaggedSnapshot(NamedTuple):
@@ -27,8 +38,8 @@ class TaggedSnapshot(NamedTuple):
     tags: tuple[str, ...]
 
     @property
-    def age(self) -> tuple[str, str]:
-        """Sorts snapshots from the oldest to the youngest."""
+    def creation_order(self) -> tuple[str, str]:
+        """A key that sorts snapshots from the oldest to the youngest."""
         return self.snapshot.start_time, self.snapshot.id
 
     @property

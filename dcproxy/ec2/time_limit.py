@@ -92,22 +92,29 @@ def _shut_down(limit: TimeLimit) -> None:
     with _lock:
         connection = limit.connection
         # The connection may serve another request by now.
-        if connection is not None and connection.limit is limit and connection.sock is not None:
-            limit.has_expired = True
-            with suppress(OSError):  # it may be closed already
-                # Not the method of SSLSocket, which is not safe while another thread reads.
-                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+        if connection is not None and connection.limit is limit:
+            served = connection.served
+            limit.has_expired = served is not None
+            if served is not None:
+                with suppress(OSError):  # it may be closed already
+                    # Not the method of SSLSocket: it is not safe while another thread reads.
+                    socket.socket.shutdown(served, socket.SHUT_RDWR)
 
 
 class _LimitedConnection:
-    """Notes which request it serves."""
+    """Notes which request it serves.
+
+    ``served`` is its socket while it serves one: ``sock`` is None as soon as a response has begun
+    after which the server closes the connection.
+    """
 
     limit: TimeLimit | None = None
+    served: socket.socket | None = None
     sock: socket.socket | None
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         with _lock:
-            self.limit = _current.get()
+            self.limit, self.served = _current.get(), self.sock
             if self.limit is not None:
                 self.limit.connection = self
         return super().getresponse(*args, **kwargs)  # type: ignore[misc]
@@ -135,6 +142,13 @@ class _LimitedPool:
         self.timeout = _LimitedTimeout(
             connect=self.timeout.connect_timeout, read=self.timeout.read_timeout
         )
+
+    def _put_conn(self, conn: Any) -> None:
+        """Take a connection back, once its response was read."""
+        with _lock:
+            if conn is not None:
+                conn.limit = conn.served = None
+        super()._put_conn(conn)  # type: ignore[misc]
 
 
 class _HTTPConnection(_LimitedConnection, AWSHTTPConnection):  # type: ignore[misc]

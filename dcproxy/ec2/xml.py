@@ -1,17 +1,18 @@
 """Native EC2 XML to records.
 
-The shapes are those of the EC2 API reference. Other elements are ignored; an absent element is an
-empty field.
+The shapes are those of the EC2 API reference, as botocore reads them: of any version, in any
+namespace. Other elements are ignored; an absent or unreadable element is an empty field.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date
+from datetime import UTC, date
 from functools import lru_cache
 
+from botocore.utils import parse_timestamp
 from lxml import etree
 
-from dcproxy.ec2.records import Page, Snapshot, TaggedSnapshot, Volume, Zone
+from dcproxy.ec2.records import CreatedSnapshot, Page, Snapshot, TaggedSnapshot, Volume, Zone
 
 
 class UnreadableError(Exception):
@@ -45,12 +46,12 @@ _VOLUME = (
 )
 _ZONE = ("e:zoneName[1]", "e:zoneState[1]")
 
-_NAMESPACE = re.compile(r"http://ec2\.amazonaws\.com/doc/[0-9]{4}-[0-9]{2}-[0-9]{2}/?")
-_NAME = re.compile(r"[0-9A-Za-z-]+")
-_NUMBER = re.compile(r"[0-9]+")
-_WORD = re.compile(r"[a-z-]*")
+_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
+_NAMESPACES = {"e": _NAMESPACE}
+_SIZE = re.compile(r"[0-9]{1,18}")
 _TIMES = re.compile(
-    r"(?:(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](?:\.[0-9]+)?Z)?\0)*+"
+    r"(?:(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    r"(?:\.[0-9]+)?Z)?\0)*+"
 )
 
 
@@ -65,23 +66,33 @@ def volumes(response: bytes) -> Page[Volume]:
     """Read a DescribeVolumesResponse. Raises ``UnreadableError``."""
     root = _root(response, "DescribeVolumesResponse")
     records = list(map(Volume._make, _rows(root, "/*/e:volumeSet/e:item", _VOLUME)))
-    for volume in records:
-        _check_ids([volume.id, *filter(None, [volume.instance_id])])
-        _check(_NAME, [volume.zone], "an availability zone")
-        _check(_NUMBER, [volume.size], "a size")
-        _check(_WORD, [volume.status], "a status")
-        _check_times([volume.create_time])
-    return Page(records, root.findtext("{*}nextToken", ""))
+    _check_ids("volume", [volume.id for volume in records])
+    times = _utc_times([volume.create_time for volume in records])
+    return Page(
+        [
+            volume._replace(
+                create_time=time, size=volume.size if _SIZE.fullmatch(volume.size) else ""
+            )
+            for volume, time in zip(records, times, strict=True)
+        ],
+        root.findtext("{*}nextToken", ""),
+    )
 
 
 def zones(response: bytes) -> Page[Zone]:
     """Read a DescribeAvailabilityZonesResponse, which has one page. Raises ``UnreadableError``."""
-    root = _root(response, "DescribeAvailabilityZonesResponse")
+    root = zones_response(response)
     records = list(map(Zone._make, _rows(root, "/*/e:availabilityZoneInfo/e:item", _ZONE)))
-    for zone in records:
-        _check(_NAME, [zone.name], "an availability zone")
-        _check(_WORD, [zone.state], "a state")
+    _check_ids("zone", [zone.name for zone in records])
     return Page(records, "")
+
+
+def zones_response(response: bytes) -> etree._Element:
+    """Return the root of a DescribeAvailabilityZonesResponse, whatever it holds.
+
+    Raises ``UnreadableError`` for any other document.
+    """
+    return _root(response, "DescribeAvailabilityZonesResponse")
 
 
 def tagged_snapshots(response: bytes, keys: tuple[str, ...]) -> Page[TaggedSnapshot]:
@@ -92,26 +103,33 @@ def tagged_snapshots(response: bytes, keys: tuple[str, ...]) -> Page[TaggedSnaps
     return Page(records, root.findtext("{*}nextToken", ""))
 
 
-def created_snapshot(response: bytes) -> Snapshot:
-    """Read a CreateSnapshotResponse. Raises ``UnreadableError``."""
-    [snapshot] = _snapshots(_root(response, "CreateSnapshotResponse"), "/*")
-    return snapshot
+def created_snapshot(response: bytes, tag: str) -> CreatedSnapshot:
+    """Read a CreateSnapshotResponse, and whether its snapshot lacks ``tag``.
+
+    Raises ``UnreadableError``.
+    """
+    root = _root(response, "CreateSnapshotResponse")
+    [snapshot] = _snapshots(root, "/*")
+    tags = root.find("e:tagSet", _NAMESPACES)
+    is_tagged = tags is None or tag in (key.text for key in tags.iterfind("*/e:key", _NAMESPACES))
+    return CreatedSnapshot(snapshot, is_tagged)
 
 
 def deleted(response: bytes) -> None:
     """Read a DeleteSnapshotResponse. Raises ``UnreadableError``, also for ``false``."""
-    if _root(response, "DeleteSnapshotResponse").findtext("{*}return", "true") != "true":
+    if _root(response, "DeleteSnapshotResponse").findtext("{*}return", "true").lower() != "true":
         raise UnreadableError("the snapshot was not deleted")
 
 
 def _snapshots(root: etree._Element, items: str) -> list[Snapshot]:
     records = list(map(Snapshot._make, _rows(root, items, _SNAPSHOT)))
-    if records:
-        ids, volume_ids, start_times, statuses, _, _ = zip(*records, strict=True)
-        _check_ids(ids)
-        _check_ids(filter(None, volume_ids))
-        _check(_WORD, set(statuses), "a status")
-        _check_times(start_times)
+    _check_ids("snapshot", [record[0] for record in records])
+    given = [record[2] for record in records]
+    times = _utc_times(given)
+    if times is not given:
+        records = [
+            record._replace(start_time=time) for record, time in zip(records, times, strict=True)
+        ]
     return records
 
 
@@ -124,11 +142,14 @@ def _root(response: bytes, name: str) -> etree._Element:
         root = etree.fromstring(response, parser)
     except etree.XMLSyntaxError as error:
         raise UnreadableError(f"not well-formed XML: {error.msg}") from error
-    tag = etree.QName(root)
-    if tag.localname != name or not _NAMESPACE.fullmatch(tag.namespace or ""):
+    if etree.QName(root).localname != name:
         raise UnreadableError(f"not a {name} of EC2")
     if root.getroottree().docinfo.doctype:
         raise UnreadableError("it declares a document type")
+    top = [root, *root.iterchildren("*")]
+    if any(etree.QName(element).namespace != _NAMESPACE for element in top):
+        for element in root.iter("*"):
+            element.tag = f"{{{_NAMESPACE}}}{etree.QName(element).localname}"
     return root
 
 
@@ -138,9 +159,8 @@ _SEPARATOR = "\ufdd0"
 
 
 def _rows(root: etree._Element, items: str, fields: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
-    namespace = etree.QName(root).namespace or ""
-    texts = str(_table(namespace, items, fields)(root)).split(_SEPARATOR)
-    rows = int(_count(namespace, items)(root))
+    texts = str(_table(items, fields)(root)).split(_SEPARATOR)
+    rows = int(_count(items)(root))
     if len(texts) != rows * len(fields) + 1:
         # A text contains the separator.
         return _rows_one_by_one(root, items, fields)
@@ -150,20 +170,19 @@ def _rows(root: etree._Element, items: str, fields: tuple[str, ...]) -> Iterable
 def _rows_one_by_one(
     root: etree._Element, items: str, fields: tuple[str, ...]
 ) -> Iterable[tuple[str, ...]]:
-    namespaces = {"e": etree.QName(root).namespace or ""}
-    readers = [etree.XPath(f"string({field})", namespaces=namespaces) for field in fields]
-    for item in etree.XPath(items, namespaces=namespaces)(root):
+    readers = [etree.XPath(f"string({field})", namespaces=_NAMESPACES) for field in fields]
+    for item in etree.XPath(items, namespaces=_NAMESPACES)(root):
         yield tuple(str(reader(item)) for reader in readers)
 
 
 @lru_cache(maxsize=32)
-def _table(namespace: str, items: str, fields: tuple[str, ...]) -> etree.XSLT:
+def _table(items: str, fields: tuple[str, ...]) -> etree.XSLT:
     values = "".join(
         f'<xsl:value-of select="{field}"/><xsl:text>{_SEPARATOR}</xsl:text>' for field in fields
     )
     stylesheet = f"""
         <xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform"
-                        xmlns:e="{namespace}">
+                        xmlns:e="{_NAMESPACE}">
           <xsl:output method="text" encoding="UTF-8"/>
           <xsl:template match="/"><xsl:for-each select="{items}">{values}</xsl:for-each>
           </xsl:template>
@@ -172,30 +191,34 @@ def _table(namespace: str, items: str, fields: tuple[str, ...]) -> etree.XSLT:
 
 
 @lru_cache(maxsize=32)
-def _count(namespace: str, items: str) -> Callable[[etree._Element], float]:
-    return etree.XPath(f"count({items})", namespaces={"e": namespace})
+def _count(items: str) -> Callable[[etree._Element], float]:
+    return etree.XPath(f"count({items})", namespaces=_NAMESPACES)
 
 
-def _check(pattern: re.Pattern[str], texts: Iterable[str], what: str) -> None:
-    if not all(map(pattern.fullmatch, texts)):
-        raise UnreadableError(f"{what} is missing or malformed")
+def _check_ids(what: str, ids: Sequence[str]) -> None:
+    if not all(ids):
+        raise UnreadableError(f"a {what} has no id")
 
 
-def _check_ids(ids: Iterable[str]) -> None:
-    # Ids are written into URLs and attributes without escaping. One check of all ids takes a fifth
-    # of the time of one check per id.
-    ids = list(ids)
-    together = "".join(ids).replace("-", "0") or "0"
-    if not all(ids) or not (together.isascii() and together.isalnum()):
-        raise UnreadableError("an id is missing or malformed")
-
-
-def _check_times(times: Sequence[str]) -> None:
+def _utc_times(times: Sequence[str]) -> Sequence[str]:
+    """Return ``times`` when they are ISO 8601 in UTC, or else convert them."""
     # One check of all times takes half of the time of one check per time.
-    if not _TIMES.fullmatch("\0".join([*times, ""])):
-        raise UnreadableError("a time is malformed")
-    for day in {time[:10] for time in times} - {""}:
+    if _TIMES.fullmatch("\0".join([*times, ""])):
         try:
-            date.fromisoformat(day)
-        except ValueError as error:
-            raise UnreadableError(f"{day} is not a date") from error
+            for day in {time[:10] for time in times} - {""}:
+                date.fromisoformat(day)
+        except ValueError:
+            pass
+        else:
+            return times
+    return list(map(_utc_time, times))
+
+
+def _utc_time(text: str) -> str:
+    """Convert a time in any format that botocore reads. An unreadable one is empty."""
+    try:
+        time = parse_timestamp(text)
+        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, RuntimeError):
+        return ""
+    return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

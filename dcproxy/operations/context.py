@@ -20,8 +20,8 @@ Result = TypeVar("Result")
 class OperationContext:
     """One operation.
 
-    ``urls`` are the hrefs of its request. ``deadline`` is the time of ``Runtime.monotonic`` at
-    which the client must have its response.
+    ``urls`` are the hrefs of its request. ``deadline`` is the time of ``Runtime.monotonic`` until
+    which EC2 may be called.
     """
 
     request: ApiRequest

@@ -19,7 +19,7 @@ def show(context: OperationContext) -> Response:
 
 def _check_credentials(context: OperationContext) -> None:
     try:
-        call_ec2(context, xml.zones, "DescribeAvailabilityZones")
+        call_ec2(context, xml.zones_response, "DescribeAvailabilityZones")
     except EC2Error as error:
         # A caller who may not list zones has proved who it is.
         if error.code not in {"UnauthorizedOperation", "AccessDenied"}:

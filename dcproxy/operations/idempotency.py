@@ -11,7 +11,7 @@ from dcproxy.operations.context import OperationContext, require_credentials
 
 CREATE_TAG = "dcproxy:create"
 REQUEST_TAG = "dcproxy:request"
-"""Tells the snapshots that one request made from those of others with the same key."""
+"""Distinguishes the snapshots of this request from those of others with the same key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,10 @@ def _stream(context: OperationContext, texts: Iterator[str]) -> Iterator[bytes]:
     except Exception as error:
         # The client must not take the list for complete.
         failure = api_error(error)
-        record = context.request_context
-        record.list_is_broken, record.error, record.error_code = True, failure.message, failure.code
-        record.fault = failure.__cause__ if failure.status == 500 else None
-        raise abort_response(record.connection, context.request.http.http_version) from error
+        request_context = context.request_context
+        request_context.list_is_broken = True
+        # A list that was cut has failed, whatever the status of its error would be.
+        status = max(failure.status, 502) if failure.status != 500 else 500
+        request_context.record_error(failure.message, failure.code, status, failure.__cause__)
+        http_version = context.request.http.http_version
+        raise abort_response(request_context.connection, http_version) from error

@@ -1,7 +1,8 @@
 """The snapshots of a create as EC2 has shown them so far, although its reads lag.
 
-The lag of a read may be long, but lags differ by less than ``SETTLE_SECONDS``. So when a search has
-shown a snapshot, one that starts ``SETTLE_SECONDS`` later shows every older snapshot.
+Assumption: the lag of a read may be long, but lags differ by less than ``SETTLE_SECONDS``. So a
+search that begins ``SETTLE_SECONDS`` after the end of one that has shown a snapshot shows every
+older snapshot.
 """
 
 import math
@@ -23,12 +24,12 @@ class Sightings:
         self._seen_at: dict[str, float] = {}
         self._own_ids: set[str] = set()
 
-    def add(self, found: Iterable[TaggedSnapshot], searched_at: float) -> None:
-        """Add the result of a search that began at ``searched_at``. A failed state is final."""
+    def add(self, found: Iterable[TaggedSnapshot], ended_at: float) -> None:
+        """Add the result of a search that ended at ``ended_at``. A failed state is final."""
         for tagged in found:
             self._note_own(tagged)
             id = tagged.snapshot.id
-            self._seen_at.setdefault(id, searched_at)
+            self._seen_at.setdefault(id, ended_at)
             if not (id in self._snapshots and self._snapshots[id].has_failed):
                 self._snapshots[id] = tagged
 
@@ -64,15 +65,18 @@ class Sightings:
     @property
     def oldest(self) -> TaggedSnapshot:
         """The oldest snapshot of all."""
-        return min(self._snapshots.values(), key=lambda tagged: tagged.age)
+        return min(self._snapshots.values(), key=lambda tagged: tagged.creation_order)
 
     @property
     def best(self) -> TaggedSnapshot:
         """The snapshot that stays: the oldest usable one, or the oldest when all have failed."""
-        return min(self.usable or self._snapshots.values(), key=lambda tagged: tagged.age)
+        return min(
+            self.usable or self._snapshots.values(), key=lambda tagged: tagged.creation_order
+        )
 
     @property
     def settled_at(self) -> float:
         """When a search begins that shows every snapshot older than the best one."""
-        seen = [self._seen_at.get(tagged.snapshot.id, math.inf) for tagged in self.usable]
+        candidates = self.usable or self._snapshots.values()
+        seen = (self._seen_at.get(tagged.snapshot.id, math.inf) for tagged in candidates)
         return min(seen, default=math.inf) + SETTLE_SECONDS

@@ -10,14 +10,16 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, count
+from functools import partial
+from itertools import chain
 from typing import Any
 
+from dcproxy.context import RequestContext
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.ec2 import xml
 from dcproxy.ec2.client import back_off
 from dcproxy.ec2.errors import EC2Error, Outcome
-from dcproxy.ec2.records import Snapshot, TaggedSnapshot
+from dcproxy.ec2.records import CreatedSnapshot, Snapshot, TaggedSnapshot
 from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.idempotency import CREATE_TAG, Token, create_token
 from dcproxy.operations.lists import paginate
@@ -63,13 +65,16 @@ def create(context: OperationContext, volume_id: str, name: str, description: st
         params["Description"] = description
     name_tag = {"Name": name} if name else {}
     token = create_token(context, (volume_id, name, description))
-    if token is None:
+    if token is None or context.region in context.ec2.regions_without_tags:
+        if token is not None and token.is_keyed:
+            raise ApiError(
+                400, f"Idempotency-Key is not supported here: EC2 in {context.region} ignores tags."
+            )
         _require_client(context)
         return _send_once(context, params, name_tag)
     sightings = Sightings(token)
     if token.is_keyed:
-        searched_at = context.runtime.monotonic()
-        sightings.add(_search(context, token), searched_at)
+        sightings.add(_search(context, token), context.runtime.monotonic())
         if sightings.usable:
             return _settle(context, sightings, sends=0)
     _require_client(context)
@@ -90,15 +95,16 @@ def _create_tagged(
 ) -> Snapshot:
     """Send the create until EC2 has made a snapshot, has refused, or the deadline is near."""
     token = sightings.token
-    lost = 0
-    for attempt in count(1):
+    attempt = lost = 0
+    while True:
+        attempt += 1
         try:
-            snapshot = _send(context, params, {**name_tag, **token.tags})
+            created = _send(context, params, {**name_tag, **token.tags})
         except EC2Error as error:
             if not lost and _refuses_tags(error):
                 return _create_without_tags(context, params, name_tag, token, error)
             lost += error.outcome is Outcome.UNKNOWN
-            could_look = not lost or _look(context, sightings, LOOK_DELAYS, sends=lost)
+            could_look = not lost or math.isfinite(_look(context, sightings, LOOK_DELAYS, lost))
             if sightings.usable:
                 return _settle(context, sightings, sends=lost)
             pause = back_off(context.runtime, attempt)
@@ -116,9 +122,22 @@ def _create_tagged(
             context.runtime.sleep(pause)
             context.request_context.retries += 1
         else:
-            sightings.add_created(snapshot)
+            if not created.is_tagged:
+                return _without_tags(context, created.snapshot)
+            sightings.add_created(created.snapshot)
             return _settle(context, sightings, sends=lost + 1)
-    raise AssertionError("unreachable")
+
+
+def _without_tags(context: OperationContext, snapshot: Snapshot) -> Snapshot:
+    """Note that EC2 ignores tags: no snapshot can be found by them, and none is deleted."""
+    if context.region not in context.ec2.regions_without_tags:
+        context.ec2.regions_without_tags.add(context.region)
+        log.warning(
+            "EC2 in %s ignores tags: a lost response may leave a duplicate; set create_tag = off",
+            context.region,
+            extra={"request_id": context.request_context.request_id},
+        )
+    return snapshot
 
 
 def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> Snapshot:
@@ -130,13 +149,13 @@ def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> S
     is_settled = _has_all(sightings, sends)
     while not is_settled:
         now = context.runtime.monotonic()
-        wake = max(now + SETTLE_DELAY, sightings.settled_at)
-        if math.isinf(wake):
-            wake = now + SETTLE_DELAY
+        wake = now + SETTLE_DELAY
+        if math.isfinite(sightings.settled_at):
+            wake = max(wake, sightings.settled_at)
         if wake > context.deadline:
             break
-        has_looked = _look(context, sightings, [wake - now], sends=sends)
-        is_settled = has_looked and (wake >= sightings.settled_at or _has_all(sightings, sends))
+        searched_at = _look(context, sightings, [wake - now], sends)
+        is_settled = searched_at >= sightings.settled_at or _has_all(sightings, sends)
     answered = sightings.best.snapshot.id if is_settled or not token.is_keyed else None
     is_clean = is_settled and sightings.own_count >= sends
     if is_settled:
@@ -165,7 +184,7 @@ def _answer(context: OperationContext, sightings: Sightings) -> Snapshot:
     is_foreign = not sightings.token.made(best)
     age = context.runtime.unix_time() - best.snapshot.start_timestamp
     if is_foreign and best is not sightings.oldest and age < RECENT_SECONDS:
-        # Its maker may not know yet that the older one has failed, and delete its own.
+        # The request that made it may still delete it: EC2's reads may hide the failure from it.
         raise ApiError(502, "Another request with this Idempotency-Key is in progress.")
     return best.snapshot
 
@@ -179,11 +198,18 @@ def _delete_duplicates(
     Returns whether all were deleted. One that EC2 does not find may be too young for its reads.
     """
     best = sightings.best
+    kept = {best.snapshot.id, answered}
+    if answered is not None and not sightings.token.is_keyed:
+        # EC2 may show an older one only after the response, which names no other.
+        kept = {answered}
     duplicates = [
         tagged
         for tagged in sightings.own
-        if tagged.snapshot.id not in {best.snapshot.id, answered}
-        and (not sightings.token.is_keyed or (tagged.age > best.age and not tagged.has_failed))
+        if tagged.snapshot.id not in kept
+        and (
+            not sightings.token.is_keyed
+            or (tagged.creation_order > best.creation_order and not tagged.has_failed)
+        )
     ]
     were_deleted = [_delete(context, tagged.snapshot.id) for tagged in duplicates]
     for tagged in duplicates:
@@ -207,13 +233,15 @@ def _settle_in_background(
         extra={"request_id": request_context.request_id},
     )
     deadline = context.runtime.monotonic() + sum(BACKGROUND_DELAYS) + RESERVED_SECONDS
-    later = replace(context, deadline=deadline, request_context=replace(request_context))
+    # The log line of the request is written by then: its context must not change any more.
+    unlogged = RequestContext(
+        request_context.request_id, request_context.method, request_context.path
+    )
+    later = replace(context, deadline=deadline, request_context=unlogged)
 
     def look_for_duplicates() -> None:
         for delay in BACKGROUND_DELAYS:
-            searched_at = later.runtime.monotonic() + delay
-            could_look = _look(later, sightings, [delay], sends=sends)
-            is_settled = could_look and searched_at >= sightings.settled_at
+            is_settled = _look(later, sightings, [delay], sends) >= sightings.settled_at
             is_clean = is_settled and _delete_duplicates(later, sightings, answered)
             if is_clean and sightings.own_count >= sends:
                 return
@@ -234,7 +262,9 @@ def _create_without_tags(
     error: EC2Error,
 ) -> Snapshot:
     """Make a snapshot where EC2 refuses its tags. The create is never sent again."""
-    needs = "A name needs" if name_tag else "Idempotency-Key needs" if token.is_keyed else ""
+    needs = (
+        "A name also needs" if name_tag else "Idempotency-Key also needs" if token.is_keyed else ""
+    )
     if needs and error.code != "UnauthorizedOperation":
         raise error
     if needs:
@@ -248,7 +278,7 @@ def _create_without_tags(
 
 def _send(
     context: OperationContext, params: Mapping[str, Any], tags: Mapping[str, str]
-) -> Snapshot:
+) -> CreatedSnapshot:
     specification = {
         "ResourceType": "snapshot",
         "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
@@ -256,7 +286,7 @@ def _send(
     tagged = {"TagSpecifications": [specification]} if tags else {}
     return call_ec2(
         replace(context, deadline=context.deadline - RESERVED_SECONDS),
-        xml.created_snapshot,
+        partial(xml.created_snapshot, tag=CREATE_TAG),
         "CreateSnapshot",
         is_repeatable=False,
         **params,
@@ -268,7 +298,7 @@ def _send_once(
     context: OperationContext, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Snapshot:
     try:
-        return _send(context, params, tags)
+        return _send(context, params, tags).snapshot
     except EC2Error as error:
         if error.outcome is not Outcome.UNKNOWN:
             raise
@@ -288,20 +318,21 @@ def _unknown(error: EC2Error, token: Token | None) -> ApiError:
 
 
 def _look(
-    context: OperationContext, sightings: Sightings, delays: Sequence[float], *, sends: int
-) -> bool:
-    """Look for the snapshots of a token after each delay, until all of this request are found.
+    context: OperationContext, sightings: Sightings, delays: Sequence[float], sends: int
+) -> float:
+    """Search for the snapshots of a token after each delay, until all of this request are found.
 
-    Returns whether EC2 answered at least once.
+    Returns when the last successful search began; minus infinity when all have failed.
     """
-    succeeded = False
+    succeeded_at = -math.inf
     for delay in delays:
         if context.runtime.monotonic() + delay > context.deadline:
             break
         context.runtime.sleep(delay)
-        searched_at = context.runtime.monotonic()
+        began_at = context.runtime.monotonic()
         try:
-            sightings.add(_search(context, sightings.token), searched_at)
+            found = _search(context, sightings.token)
+            sightings.add(found, context.runtime.monotonic())
         except EC2Error as error:
             log.warning(
                 "cannot look for the snapshots of a create: %s",
@@ -309,10 +340,10 @@ def _look(
                 extra={"request_id": context.request_context.request_id},
             )
         else:
-            succeeded = True
+            succeeded_at = began_at
         if sightings.own_count >= sends > 0:
             break
-    return succeeded
+    return succeeded_at
 
 
 def _search(context: OperationContext, token: Token) -> list[TaggedSnapshot]:

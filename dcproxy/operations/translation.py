@@ -83,7 +83,7 @@ def storage_volumes(volumes: Iterable[Volume]) -> list[StorageVolume]:
             created=created(volume.create_time),
             created_iso=volume.create_time,
             state=volume.status.upper(),
-            capacity=int(volume.size),
+            capacity=int(volume.size) if volume.size else None,
             realm_id=volume.zone,
             instance_id=volume.instance_id,
             device=volume.device,
@@ -153,5 +153,5 @@ def _status(error: EC2Error) -> int:
 
 
 def is_not_found(error: Exception) -> bool:
-    """Tell whether the client is told that something does not exist."""
+    """Tell whether an error becomes a 404."""
     return api_error(error).status == 404

@@ -216,7 +216,7 @@ def _settings(given: argparse.Namespace) -> dict[str, Any]:
         "bind": f"{_HOST}:{_PORT}",
         "when_ready": lambda arbiter: _greet(given, arbiter),
         # Requests to a mock need not be finished.
-        "graceful_timeout": 1 if given.driver == "mock" else 30,
+        "graceful_timeout": 1 if given.driver == "mock" else 45,
     }
 
 

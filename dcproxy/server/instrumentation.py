@@ -4,19 +4,16 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug.wsgi import ClosingIterator
 
-from dcproxy.context import RequestContext
+from dcproxy.context import Handler, RequestContext
 from dcproxy.server.gunicorn import client_socket
 from dcproxy.server.metrics import Metrics
-
-Handler = Callable[[WSGIEnvironment, StartResponse, RequestContext], Iterable[bytes]]
-"""A WSGI application that is handed the context of the request."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+/@-]{1,200}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -161,7 +161,7 @@ def megabytes(pid):
         ("page_size = 1000", "page_size = 4", "page_size = '4' is not allowed"),
         ("workers = 2", "workers = many", "workers = 'many'"),
         ("threads = 64", "threads = 0", "threads = '0'"),
-        ("graceful_timeout = 30", "worker_class = nope", "worker_class = 'nope'"),
+        ("graceful_timeout = 45", "worker_class = nope", "worker_class = 'nope'"),
         (
             "#certfile = /etc/dcproxy/",
             "certfile = /nowhere/",

@@ -14,6 +14,8 @@ from tests.simulation.invariants import Rules
 
 def main() -> int:
     options = _parser().parse_args()
+    if options.worlds is None:
+        options.worlds = 10_000 if options.seconds is None else 10**9
     rules = Rules(
         deadline=options.deadline, lag=options.assume_lag, effect_delay=options.assume_effect_delay
     )
@@ -23,9 +25,9 @@ def main() -> int:
     if options.seed is not None:
         return _replay(options.seed, of_worlds, is_traced=options.trace)
     start = options.start if options.start is not None else secrets.randbits(40)
-    print(f"base seed {start}, dcproxy from {os.path.dirname(dcproxy.__file__)}", flush=True)
     if options.mutations:
-        return _table(start, rules, options)
+        return _table(options.start or 1, rules, options)
+    print(f"base seed {start}, dcproxy from {os.path.dirname(dcproxy.__file__)}", flush=True)
     if options.mutation:
         return _mutation(start, of_worlds, options)
     return _worlds(start, of_worlds, options)
@@ -35,8 +37,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="replay the world of this seed")
     parser.add_argument("--trace", action="store_true", help="with --seed: print each step")
-    parser.add_argument("--worlds", type=int, default=1000, help="number of worlds")
-    parser.add_argument("--start", type=int, help="first seed (default: a fresh one)")
+    parser.add_argument(
+        "--worlds",
+        type=int,
+        help="number of worlds, or of tries to notice a mutation (default: 10000; with --seconds: "
+        "as many as there is time for)",
+    )
+    parser.add_argument(
+        "--start", type=int, help="first seed (default: a fresh one; --mutations: 1)"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, help="stop after this time")
     parser.add_argument("--scenario", choices=sorted(world.SCENARIOS), help="only this scenario")
@@ -47,7 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--assume-effect-delay",
         type=float,
-        default=Rules().effect_delay,
         help="EC2 carries out a request no later than this (seconds)",
     )
     parser.add_argument("--strict", action="store_true", help="no excuse by warnings and crashes")
@@ -93,6 +101,10 @@ def _worlds(start: int, of_worlds: campaign.Options, options: argparse.Namespace
     for invariant, number in sorted(summary.violated.items()):
         seeds = [seed for seed, names, _ in summary.failures if invariant in names]
         print(f"violated: {invariant}: {number} worlds, seeds {' '.join(map(str, seeds[:10]))}")
+    if summary.failures:
+        seed = summary.failures[0][0]
+        of = f" --scenario {of_worlds.scenario}" if of_worlds.scenario else ""
+        print(f"replay: python -m tests.simulation --seed {seed} --trace{of}")
     return 1 if summary.failures else 0
 
 
@@ -109,22 +121,19 @@ def _mutation(start: int, of_worlds: campaign.Options, options: argparse.Namespa
 
 
 def _table(start: int, rules: Rules, options: argparse.Namespace) -> int:
-    print("| rule removed | mutation | first violating seed | worlds | invariants violated |")
-    print("| --- | --- | --- | --- | --- |")
+    """Print the table of docs/guarantees.md, from the first seed on in each row."""
+    print("| rule removed | mutation | first violating seed | violated invariants |")
+    print("| --- | --- | --- | --- |")
     is_complete = True
     for name, mutation in mutations.MUTATIONS.items():
         of_worlds = campaign.Options(rules=rules, mutation=name)
         found = _first_caught(start, of_worlds, options)
         if found is None:
             is_complete = False
-            print(f"| {mutation.rule} | `{name}` | none | {options.worlds} | |", flush=True)
+            print(f"| {mutation.rule} | `{name}` | none | |", flush=True)
         else:
             seed, names, _ = found
-            print(
-                f"| {mutation.rule} | `{name}` | {seed} | {seed - start + 1} "
-                f"| {'; '.join(names)} |",
-                flush=True,
-            )
+            print(f"| {mutation.rule} | `{name}` | {seed} | {'; '.join(names)} |", flush=True)
     return 0 if is_complete else 1
 
 

@@ -1,5 +1,6 @@
 """Who acts in a world: clients that create snapshots, and the replicas that serve them."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,14 @@ class ClientRequest:
 
     ``kind`` is that of ``replica.kind_of``, ``no_answer`` when the replica crashed. The answer is
     recorded even if the client had left (``left_at``) by then. ``is_warned``: dcproxy logged that
-    it may have left a duplicate. ``sends`` counts the CreateSnapshot calls that it made.
+    it may have left a duplicate. ``has_crashed``: the replica crashed while it was served, or while
+    a background job of it ran.
+
+    ``sends`` counts the CreateSnapshot calls that it made, ``unsearched_sends`` those before which
+    it had to search and did not, ``sends_without_client`` is 1 if the first one came after the
+    client had left. ``lost_at`` is when the last CreateSnapshot ended with an unknown outcome,
+    ``searched_at`` when its last complete search began, ``failed_call_at`` when the last other call
+    failed.
     """
 
     name: str
@@ -38,6 +46,12 @@ class ClientRequest:
     snapshot_id: str = ""
     message: str = ""
     sends: int = 0
+    unsearched_sends: int = 0
+    sends_without_client: int = 0
+    lost_at: float | None = None
+    search_began_at: float = 0.0
+    searched_at: float | None = None
+    failed_call_at: float | None = None
     is_warned: bool = False
     has_crashed: bool = False
 
@@ -56,18 +70,26 @@ class ClientRequest:
 
 
 class Replica:
-    """One process of dcproxy. A crash ends its tasks where they are."""
+    """One process of dcproxy. A crash ends its tasks where they are.
 
-    def __init__(self, world: "World", number: int, application: Any) -> None:
+    It serves as many requests at once as it has ``threads`` (0: any number); the others wait.
+    """
+
+    def __init__(self, world: "World", number: int, application: Any, threads: int = 0) -> None:
         self.name = f"replica{number}"
         self.is_up = True
         self._world = world
         self._application = application
+        self._threads = threads
+        self._waiting: deque[tuple[ClientRequest, Event]] = deque()
         self._serving: dict[Task, tuple[ClientRequest, Event]] = {}
         self._jobs: set[Task] = set()
 
     def serve(self, request: ClientRequest, ended: Event) -> None:
-        """Begin to serve a request; ``ended`` is set when it is answered or the replica crashes."""
+        """Accept a request; ``ended`` is set when it is answered or the replica crashes."""
+        if self._threads and len(self._serving) >= self._threads:
+            self._waiting.append((request, ended))
+            return
         task = self._world.scheduler.spawn(
             lambda: self._serve(request, ended), f"{self.name}/{request.name}", request
         )
@@ -92,6 +114,8 @@ class Replica:
         world.note(f"answers {request.status} {request.kind} {request.snapshot_id}".rstrip())
         del self._serving[world.scheduler.current]
         ended.set()
+        if self._waiting:
+            self.serve(*self._waiting.popleft())
 
     def crash(self, restart_after: float) -> None:
         """End like a process that is killed: nothing that runs here goes on, no cleanup."""
@@ -102,7 +126,12 @@ class Replica:
         self._world.scheduler.call_later(restart_after, self._restart)
         for job in self._jobs:
             job.is_killed = True
+            job.request.has_crashed = True
         self._jobs.clear()
+        for request, ended in self._waiting:
+            request.has_crashed = True
+            ended.set()
+        self._waiting.clear()
         for task, (request, ended) in self._serving.items():
             task.is_killed = True
             request.has_crashed = True
@@ -135,6 +164,7 @@ class ClientPlan:
     It sends its create at most ``tries`` times, waiting ``pauses`` in between, each to the replica
     that a function of the try names. ``repeats_unkeyed``: also without a key, also after an answer
     that does not know the outcome. ``deletes_after``: deletes its snapshot so much later.
+    ``is_reader``: it requests the list of snapshots ``tries`` times instead.
     """
 
     name: str
@@ -150,6 +180,7 @@ class ClientPlan:
     pauses: tuple[float, float] = (0.5, 5.0)
     repeats_unkeyed: bool = False
     deletes_after: float | None = None
+    is_reader: bool = False
     choose_replica: Callable[[int], int] | None = None
     _count: int = field(default=0, init=False)
 
@@ -162,6 +193,11 @@ class Client:
     def run(self) -> None:
         plan, scheduler = self._plan, self._world.scheduler
         scheduler.sleep(plan.start_at)
+        if plan.is_reader:
+            for number in range(plan.tries):
+                self._send(self._request(method="GET"), number)
+                scheduler.sleep(scheduler.random.uniform(*plan.pauses))
+            return
         for number in range(plan.tries):
             request = self._request(
                 method="POST",

@@ -12,7 +12,6 @@ from random import Random
 from typing import Any
 from xml.sax.saxutils import escape
 
-PENDING_PER_VOLUME = 5
 CREATE_INTERVAL = 15.0
 """Seconds between two snapshots of a volume, where that limit holds."""
 
@@ -122,6 +121,10 @@ class Behaviour:
     error_rate: float = 0.0
     """Snapshots that end in the state ``error``."""
     has_short_pages: bool = False
+    refuses_tags: bool = False
+    """CreateSnapshot with tags needs a permission that no caller has."""
+    pending_per_volume: int = 5
+    """Snapshots of a volume that may be pending at once."""
     limits_creates_per_volume: bool = False
     bucket: tuple[float, float] | None = None
     """Capacity and rate of the token bucket of an account and action."""
@@ -179,6 +182,9 @@ class EC2:
         volume = (request.access_key_id, request.region, parameters.get("VolumeId", ""))
         if volume not in self.volumes:
             return self._refusal("InvalidVolume.NotFound")
+        tags = _tags(parameters)
+        if tags and behaviour.refuses_tags:
+            return self._refusal("UnauthorizedOperation", 403)
         last = self._last_created.get(volume)
         if (
             behaviour.limits_creates_per_volume
@@ -190,7 +196,7 @@ class EC2:
             (s.account, s.region, s.volume_id) == volume and now < s.ends_at and not s.gone_at
             for s in self.snapshots.values()
         )
-        if pending >= PENDING_PER_VOLUME:
+        if pending >= behaviour.pending_per_volume:
             return self._refusal("ConcurrentSnapshotLimitExceeded")
         self._last_created[volume] = now
         random = self._random
@@ -202,7 +208,7 @@ class EC2:
             account=request.access_key_id,
             region=request.region,
             description=parameters.get("Description", ""),
-            tags=_tags(parameters),
+            tags=tags,
             start_time=started.strftime("%Y-%m-%dT%H:%M:%S.")
             + f"{started.microsecond // 1000:03}Z",
             made_at=now,

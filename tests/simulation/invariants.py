@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from tests.simulation.actors import ClientRequest
 from tests.simulation.ec2 import Snapshot
@@ -18,9 +19,17 @@ WRONG_SNAPSHOT = "h: a 201 names a snapshot with other parameters"
 INTERNAL_ERROR = "i: a fault inside dcproxy"
 GOOD_ONE_DELETED = "k: a good snapshot deleted although no other good one stays"
 NOT_QUIET = "j: the world does not become quiet"
-
+DIFFERENT_ANSWERS = "l: 201s for one Idempotency-Key name different snapshots"
+UNSEARCHED_CREATE = "m: a create sent without the search that must precede it"
+CREATE_WITHOUT_CLIENT = "n: a create sent first after its client had left"
 
 _OLDEST_VIEW = 5.0
+
+_LOOKED_AFTER = 200.0
+"""Seconds after its answer for which dcproxy certainly looks for duplicates again.
+
+It does so for five minutes; slow calls may take the place of the last looks.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +42,52 @@ class Violation:
 class Rules:
     """What is promised, and under which assumptions. Times are in seconds.
 
-    A snapshot does not count as a duplicate (a, b, g) when EC2 behaved worse than assumed: it was
-    made more than ``effect_delay`` after its request was sent, or by a copy of the request that the
-    network made (``excuses_copies``), or a read replica learnt of it after more than ``lag``. Nor
-    are duplicates held against requests of which dcproxy said that it does not know
-    (``excuses_warnings``: an answer or a log line), or that were cut off by a crash
-    (``excuses_crashes``). The others hold without exception.
+    ``deadline`` is the time limit of a request (e), by default the one in the settings of the
+    world. A duplicate (a, b) is held against the request that made it, which has to delete it.
+    It is excused in these cases only:
+
+    - ``excuses_copies``: the network made a copy of a create. dcproxy requires that nothing between
+      it and EC2 repeats requests: it counts the snapshots that it may have made, and a copy is one
+      more. So when EC2 carried out a copy of a create, the snapshots of that request are excused,
+      unless its last complete search began when every read replica showed them. A request without
+      a key does not search when its response arrives: then both snapshots stay. A request with a
+      key searches in any case, and deletes a copy that it can see.
+    - ``excuses_warnings``: dcproxy told the client or the log that there may be a duplicate, and
+      could not see it or delete it later: a read replica learnt of it more than 200 seconds after
+      the response, or a call failed so late. dcproxy looks for duplicates for five minutes.
+    - ``excuses_crashes``: the replica crashed before the request and its background job had ended.
+    - EC2 behaved worse than assumed on the command line: it made the snapshot more than
+      ``effect_delay`` after the request, or a read replica learnt of it after more than ``lag``.
+      By default, nothing is excused for that.
+
+    A denied snapshot (g) is excused as a copy, and with a key also as a duplicate: that client may
+    repeat its request. The other invariants hold without exception.
     """
 
     deadline: float | None = None
-    effect_delay: float = 30.0
+    effect_delay: float | None = None
     lag: float | None = None
     excuses_copies: bool = True
     excuses_warnings: bool = True
     excuses_crashes: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
-    """A world that is quiet. ``signatures`` are (request, access key that signed) that differ."""
+    """A world that is quiet.
+
+    ``signatures`` are (request, access key that signed) that differ. ``deadline`` is the option.
+    """
 
     requests: Sequence[ClientRequest]
     snapshots: dict[str, Snapshot]
     signatures: Sequence[tuple[ClientRequest, str]] = ()
+    deadline: float = 40.0
+
+    @cached_property
+    def copied(self) -> set[str]:
+        """The names of the requests whose creates were carried out twice."""
+        return {s.sender.name for s in self.snapshots.values() if s.is_copy}
 
 
 def violations(outcome: Outcome, rules: Rules) -> list[Violation]:
@@ -63,6 +95,8 @@ def violations(outcome: Outcome, rules: Rules) -> list[Violation]:
     return [
         *_duplicates(outcome, rules),
         *_answers(outcome, rules),
+        *_different_answers(outcome),
+        *_creates(outcome),
         *_deletions(outcome),
         *_deletions_of_good_ones(outcome),
         *_false_refusals(outcome, rules),
@@ -73,53 +107,68 @@ def violations(outcome: Outcome, rules: Rules) -> list[Violation]:
     ]
 
 
-def _counts(snapshot: Snapshot, rules: Rules) -> bool:
-    lag = max(snapshot.visible_at) - snapshot.made_at
-    return (
-        snapshot.effect_delay <= rules.effect_delay
-        and not (snapshot.is_copy and rules.excuses_copies)
-        and (rules.lag is None or lag <= rules.lag)
+def _counts(snapshot: Snapshot, outcome: Outcome, rules: Rules) -> bool:
+    sender: ClientRequest = snapshot.sender
+    shown_at = max(snapshot.visible_at)
+    has_seen_all = sender.searched_at is not None and sender.searched_at >= shown_at
+    if rules.excuses_copies and sender.name in outcome.copied and not has_seen_all:
+        return False
+    return (rules.effect_delay is None or snapshot.effect_delay <= rules.effect_delay) and (
+        rules.lag is None or shown_at - snapshot.made_at <= rules.lag
     )
 
 
-def _is_excused(request: ClientRequest, rules: Rules) -> bool:
-    is_unknown = request.is_warned or request.kind == "unknown"
-    return (is_unknown and rules.excuses_warnings) or (
-        request.has_crashed and rules.excuses_crashes
-    )
+def _is_excused(snapshot: Snapshot, rules: Rules) -> bool:
+    """Tell whether the request that made a duplicate could not delete it, and said so."""
+    sender: ClientRequest = snapshot.sender
+    if sender.has_crashed:
+        return rules.excuses_crashes
+    is_unknown = sender.is_warned or sender.kind == "unknown"
+    if not (rules.excuses_warnings and is_unknown and sender.answered_at is not None):
+        return False
+    looks_until = sender.answered_at + _LOOKED_AFTER
+    return max(snapshot.visible_at) > looks_until or (sender.failed_call_at or 0.0) > looks_until
 
 
 def _duplicates(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
     by_request: dict[str, list[Snapshot]] = defaultdict(list)
     by_group: dict[tuple[str, ...], list[Snapshot]] = defaultdict(list)
-    requests_by_group: dict[tuple[str, ...], list[ClientRequest]] = defaultdict(list)
-    for request in outcome.requests:
-        if request.group:
-            requests_by_group[request.group].append(request)
     for snapshot in outcome.snapshots.values():
         sender: ClientRequest = snapshot.sender
-        if not _counts(snapshot, rules):
+        if not _counts(snapshot, outcome, rules):
             continue
         if sender.group is None:
-            if snapshot.deleted_at is None:
+            # Once the answered one has failed, a good one stays as well.
+            has_failed = snapshot.id == sender.snapshot_id and not snapshot.is_usable
+            if snapshot.deleted_at is None and not has_failed:
                 by_request[sender.name].append(snapshot)
         elif snapshot.is_usable:
             by_group[sender.group].append(snapshot)
     for group, found in by_group.items():
-        if len(found) > 1 and not any(_is_excused(r, rules) for r in requests_by_group[group]):
+        # Each request deletes what it made in addition to the oldest one.
+        _, *duplicates = sorted(found, key=lambda snapshot: (snapshot.start_time, snapshot.id))
+        if not all(_is_excused(snapshot, rules) for snapshot in duplicates):
             yield Violation(DUPLICATE_OF_KEY, f"{group[2]}: {_named(found)}")
     for name, found in by_request.items():
-        if len(found) > 1 and not _is_excused(found[0].sender, rules):
+        # When all have failed, none is worth a deletion.
+        is_any_good = any(snapshot.is_usable for snapshot in found)
+        if (
+            len(found) > 1
+            and is_any_good
+            and not any(_is_excused(snapshot, rules) for snapshot in found)
+        ):
             yield Violation(DUPLICATE_OF_REQUEST, f"{name}: {_named(found)}")
 
 
 def _answers(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
+    deadline = outcome.deadline if rules.deadline is None else rules.deadline
     for request in outcome.requests:
         if request.kind in ("exception", "internal_error"):
             yield Violation(INTERNAL_ERROR, f"{request.name}: {request.message}")
-        if rules.deadline is not None and request.answered_at is not None:
+        # Each page of a list has the time limit of a request.
+        if request.method != "GET" and request.answered_at is not None:
             took = request.answered_at - request.started_at
-            if took > rules.deadline + 0.001:
+            if took > deadline + 0.001:
                 yield Violation(LATE_ANSWER, f"{request.name} took {took:.3f} s")
         if request.kind == "created" and not _was_deleted_by_a_client(request, outcome):
             yield from _answered_snapshot(request, outcome.snapshots.get(request.snapshot_id))
@@ -148,14 +197,39 @@ def _answered_snapshot(request: ClientRequest, snapshot: Snapshot | None) -> Ite
         yield Violation(WRONG_SNAPSHOT, f"{request.name}: {snapshot.id}")
 
 
+def _different_answers(outcome: Outcome) -> Iterator[Violation]:
+    """Compare the answers for a key. Once a snapshot has failed, another one may be answered."""
+    by_group: dict[tuple[str, ...], dict[str, Snapshot]] = defaultdict(dict)
+    for request in outcome.requests:
+        if request.kind == "created" and request.group is not None:
+            snapshot = outcome.snapshots.get(request.snapshot_id)
+            if (
+                snapshot is not None
+                and snapshot.end_state != "error"
+                and not _was_deleted_by_a_client(request, outcome)
+            ):
+                by_group[request.group][snapshot.id] = snapshot
+    for group, answered in by_group.items():
+        if len(answered) > 1:
+            yield Violation(DIFFERENT_ANSWERS, f"{group[2]}: {_named(answered.values())}")
+
+
+def _creates(outcome: Outcome) -> Iterator[Violation]:
+    """Check when creates were sent: with a key, and after a lost response, a search comes first."""
+    for request in outcome.requests:
+        if request.unsearched_sends:
+            yield Violation(UNSEARCHED_CREATE, f"{request.name}: {request.unsearched_sends}")
+        if request.sends_without_client:
+            yield Violation(CREATE_WITHOUT_CLIENT, f"{request.name} left at {request.left_at:.3f}")
+
+
 def _deletions(outcome: Outcome) -> Iterator[Violation]:
     for snapshot in outcome.snapshots.values():
         by: ClientRequest | None = snapshot.deleted_by
         if by is None or _is_deletion_of(by, snapshot):
             continue
         sender: ClientRequest = snapshot.sender
-        has_same_key = by.group is not None and by.group == sender.group
-        if by is not sender and not has_same_key:
+        if by is not sender:
             yield Violation(
                 FOREIGN_DELETION, f"{by.name} deleted {snapshot.id}, made by {sender.name}"
             )
@@ -196,13 +270,18 @@ def _was_gone(snapshot: Snapshot, at: float) -> bool:
 def _false_refusals(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
     made = defaultdict(list)
     for snapshot in outcome.snapshots.values():
-        if snapshot.is_usable and _counts(snapshot, rules):
-            made[snapshot.sender.name].append(snapshot)
+        sender: ClientRequest = snapshot.sender
+        may_repeat = sender.key is not None
+        if (
+            snapshot.is_usable
+            and _counts(snapshot, outcome, rules)
+            and not (may_repeat and _is_excused(snapshot, rules))
+        ):
+            made[sender.name].append(snapshot)
     for request in outcome.requests:
         if (
             request.kind in ("refused", "throttled", "unavailable")
             and made[request.name]
-            and not _is_excused(request, rules)
             and not _is_answered(request, made[request.name], outcome.requests)
         ):
             detail = f"{request.name} {request.status} {request.kind}: {_named(made[request.name])}"

@@ -31,8 +31,12 @@ from tests.simulation.ec2 import EPOCH, Request
 from tests.simulation.network import NetworkError
 
 REGIONS = ("us-east-1", "eu-west-1")
-SETTINGS = (Settings(), Settings(connect_timeout=2, read_timeout=10))
-"""Variants of the operator's settings. A world has one of them."""
+SETTINGS = (
+    Settings(),
+    Settings(connect_timeout=2, read_timeout=10, deadline=30),
+    Settings(connect_timeout=1, read_timeout=5, deadline=15, retry_attempts=5),
+)
+"""Variants of the operator's settings: the defaults, shorter limits, the shortest deadline."""
 
 
 class Surroundings(Protocol):
@@ -139,7 +143,7 @@ def installed() -> Iterator[None]:
 
 
 _load_file = cache(JSONFileLoader.load_file)
-_sanitize = cache(botocore.useragent.sanitize_user_agent_string_component)
+_user_agent = cache(botocore.useragent.UserAgentString.to_string)
 _methods: dict[str, dict[str, Any]] = {}
 
 
@@ -160,7 +164,7 @@ def _cached_in_botocore() -> Iterator[None]:
     with (
         patch.object(JSONFileLoader, "load_file", lambda self, path: _load_file(_loader, path)),
         patch.object(ClientCreator, "_create_methods", _create_methods),
-        patch.object(botocore.useragent, "sanitize_user_agent_string_component", _sanitize),
+        patch.object(botocore.useragent.UserAgentString, "to_string", _user_agent),
     ):
         yield
 
@@ -245,7 +249,7 @@ def environ_of(request: Any) -> dict[str, Any]:
             form["name"] = request.snapshot_name
         if request.description:
             form["description"] = request.description
-    else:
+    elif request.method == "DELETE":
         path = f"{path}/{quote(request.target_id)}"
     body = urlencode(form).encode()
     credentials = base64.b64encode(f"{request.account}:secret".encode()).decode()
@@ -297,7 +301,12 @@ def call(app: Any, environ: dict[str, Any]) -> tuple[int, dict[str, str], bytes]
 
 
 _UNKNOWN_OUTCOME = b"not known whether"
-_THROTTLING = (b"RequestLimitExceeded", b"SnapshotCreationPerVolumeRateExceeded")
+_THROTTLING = ("RequestLimitExceeded", "SnapshotCreationPerVolumeRateExceeded")
+
+
+def is_throttling(error_code: str) -> bool:
+    """Tell whether EC2 has not carried out a request, and would do so later."""
+    return error_code in _THROTTLING
 
 
 def kind_of(status: int, body: bytes) -> str:
@@ -309,7 +318,8 @@ def kind_of(status: int, body: bytes) -> str:
     if status == 502:
         if _UNKNOWN_OUTCOME in body:
             return "unknown"
-        return "throttled" if any(code in body for code in _THROTTLING) else "unavailable"
+        is_throttled = any(code.encode() in body for code in _THROTTLING)
+        return "throttled" if is_throttled else "unavailable"
     return "refused"
 
 

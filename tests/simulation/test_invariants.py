@@ -41,8 +41,8 @@ def snapshot(id, sender, **fields):
     )
 
 
-def found(requests, snapshots, signatures=(), rules=None):
-    outcome = Outcome(requests, {s.id: s for s in snapshots}, signatures)
+def found(requests, snapshots, signatures=(), rules=None, **fields):
+    outcome = Outcome(requests, {s.id: s for s in snapshots}, signatures, **fields)
     return [violation.invariant for violation in violations(outcome, rules or Rules())]
 
 
@@ -63,17 +63,12 @@ def test_one_snapshot_for_one_request_is_clean():
 
 
 def test_two_snapshots_of_a_key():
-    assert found(*two_of_a_key()) == [invariants.DUPLICATE_OF_KEY]
+    assert found(*two_of_a_key()) == [invariants.DUPLICATE_OF_KEY, invariants.DIFFERENT_ANSWERS]
+    assert found(*two_of_a_key(kind="no_answer")) == [invariants.DUPLICATE_OF_KEY]
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [
-        {"end_state": "error"},
-        {"is_copy": True},
-        {"effect_delay": 31.0},
-        {"deleted_at": 1.0, "gone_at": (1.0,)},
-    ],
+    "fields", [{"end_state": "error"}, {"is_copy": True}, {"deleted_at": 1.0, "gone_at": (1.0,)}]
 )
 def test_what_does_not_count_as_a_duplicate_of_a_key(fields):
     [first, second], [one, two] = two_of_a_key()
@@ -91,11 +86,78 @@ def test_another_key_parameter_or_account_is_no_duplicate():
     assert found([first, second], [one, two]) == []
 
 
-def test_lag_beyond_the_assumption_is_excused():
+@pytest.mark.parametrize(
+    ("fields", "rules"),
+    [({"visible_at": (7.0,)}, Rules(lag=5.0)), ({"effect_delay": 31.0}, Rules(effect_delay=30.0))],
+)
+def test_what_is_beyond_the_assumptions_is_excused(fields, rules):
+    requests, [one, two] = two_of_a_request()
+    two = snapshot("snap-2", requests[0], **fields)
+    assert found(requests, [one, two]) == [invariants.DUPLICATE_OF_REQUEST]
+    assert found(requests, [one, two], rules=rules) == []
+
+
+def test_copy_is_excused_unless_a_search_showed_it():
+    requests, [one, two] = two_of_a_request()
+    two.is_copy = True
+    assert found(requests, [one, two]) == []
+    assert found(requests, [one, two], rules=Rules(excuses_copies=False)) == [
+        invariants.DUPLICATE_OF_REQUEST
+    ]
+    requests[0].searched_at = 0.4
+    assert found(requests, [one, two]) == []
+    requests[0].searched_at = 0.5
+    assert found(requests, [one, two]) == [invariants.DUPLICATE_OF_REQUEST]
+
+
+def test_duplicate_is_held_against_the_request_that_made_it():
+    [first, second], [one, two] = two_of_a_key(kind="no_answer", has_crashed=True)
+    one.start_time = "2025-12-31T00:00:00.000Z"
+    assert found([first, second], [one, two]) == []
+    one.start_time = "2026-01-02T00:00:00.000Z"
+    assert found([first, second], [one, two]) == [invariants.DUPLICATE_OF_KEY]
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_excused"),
+    [
+        ({"visible_at": (300.0,)}, True),
+        ({"visible_at": (100.0,)}, False),
+        ({"visible_at": (100.0,), "failed_call_at": 100.0}, False),
+        ({"visible_at": (100.0,), "failed_call_at": 250.0}, True),
+    ],
+)
+def test_warning_excuses_what_no_later_look_could_delete(fields, is_excused):
+    failed_call_at = fields.pop("failed_call_at", None)
+    requests, [one, _] = two_of_a_request(is_warned=True, failed_call_at=failed_call_at)
+    two = snapshot("snap-2", requests[0], **fields)
+    assert found(requests, [one, two]) == ([] if is_excused else [invariants.DUPLICATE_OF_REQUEST])
+
+
+def test_answered_snapshot_that_failed_is_no_duplicate():
+    requests, [one, two] = two_of_a_request()
+    one.end_state = "error"
+    assert found(requests, [one, two]) == []
+    one.end_state, two.end_state = two.end_state, one.end_state
+    assert found(requests, [one, two]) == [invariants.DUPLICATE_OF_REQUEST]
+
+
+def test_answers_for_a_key_may_differ_after_a_failure_or_a_deletion():
     requests, [one, two] = two_of_a_key()
-    two.visible_at = (7.0,)
-    assert found(requests, [one, two]) == [invariants.DUPLICATE_OF_KEY]
-    assert found(requests, [one, two], rules=Rules(lag=5.0)) == []
+    one.end_state = "error"
+    assert found(requests, [one, two]) == []
+    one.end_state = "completed"
+    one.deleted_at = 2.0
+    one.deleted_by = request("client0.2", method="DELETE", target_id="snap-1", kind="ok")
+    assert found([*requests, one.deleted_by], [one, two]) == []
+
+
+def test_create_without_a_search_and_without_a_client():
+    only = request(snapshot_id="snap-1", unsearched_sends=1, sends_without_client=1, left_at=2.0)
+    assert found([only], [snapshot("snap-1", only)]) == [
+        invariants.UNSEARCHED_CREATE,
+        invariants.CREATE_WITHOUT_CLIENT,
+    ]
 
 
 def test_two_snapshots_of_a_request_without_key():
@@ -105,8 +167,8 @@ def test_two_snapshots_of_a_request_without_key():
 @pytest.mark.parametrize(
     "fields",
     [
-        {"kind": "unknown", "snapshot_id": ""},
-        {"is_warned": True},
+        {"kind": "unknown", "snapshot_id": "", "failed_call_at": 300.0},
+        {"is_warned": True, "failed_call_at": 300.0},
         {"kind": "no_answer", "snapshot_id": "", "has_crashed": True},
     ],
 )
@@ -122,6 +184,7 @@ def test_answer_that_names_a_snapshot_which_never_was():
 
 def test_answer_that_names_a_snapshot_which_was_deleted():
     requests, [one, two] = two_of_a_key()
+    two.end_state = "error"
     two.deleted_at, two.deleted_by = 1.0, requests[1]
     assert found(requests, [one, two]) == [invariants.LOST_SNAPSHOT]
 
@@ -147,11 +210,13 @@ def test_deletion_of_what_another_request_made():
     ]
 
 
-def test_deletion_of_a_duplicate_of_the_same_key_is_clean():
+def test_deletion_of_a_duplicate_by_its_own_request_is_clean():
     requests, [one, two] = two_of_a_key()
     requests[1].snapshot_id = "snap-1"
-    two.deleted_at, two.deleted_by = 1.0, requests[0]
+    two.deleted_at, two.deleted_by = 1.0, requests[1]
     assert found(requests, [one, two]) == []
+    two.deleted_by = requests[0]
+    assert found(requests, [one, two]) == [invariants.FOREIGN_DELETION]
 
 
 def test_good_snapshot_deleted_for_one_that_had_failed():
@@ -177,6 +242,7 @@ def test_late_answer():
     late = request(snapshot_id="snap-1", answered_at=31.0)
     made = [snapshot("snap-1", late)]
     assert found([late], made, rules=Rules(deadline=30.0)) == [invariants.LATE_ANSWER]
+    assert found([late], made, deadline=30.0) == [invariants.LATE_ANSWER]
     assert found([late], made) == []
 
 

@@ -1,5 +1,6 @@
 """dcproxy in simulated worlds: no schedule of faults breaks a create."""
 
+import itertools
 import os
 import secrets
 import subprocess
@@ -7,13 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore.httpsession import URLLib3Session
 
 import dcproxy
-from tests.simulation import campaign, mutations, replica, world
+from dcproxy.context import RequestContext
+from tests.simulation import campaign, invariants, mutations, replica, world
 from tests.simulation.actors import ClientPlan, ClientRequest
 from tests.simulation.ec2 import Behaviour
 from tests.simulation.network import Faults
 from tests.simulation.world import Scenario
+from tests.support.markdown import read_page, table
 
 WORLDS = 300
 
@@ -32,7 +36,6 @@ def kinds(result):
     return [request.kind for request in result.requests]
 
 
-@pytest.mark.xfail(reason="creation.py does not settle concurrent creates of one key yet")
 def test_no_fresh_world_breaks_a_create():
     start = secrets.randbits(40)
     summary = campaign.run(start, WORLDS, campaign.Options())
@@ -42,11 +45,11 @@ def test_no_fresh_world_breaks_a_create():
     )
 
 
-@pytest.mark.xfail(reason="creation.py breaks creates in all of them")
 @pytest.mark.parametrize("name", world.SCENARIOS)
-def test_situation_that_broke_a_create_is_clean(name):
+def test_hard_situation_is_clean(name):
     start = secrets.randbits(40)
-    summary = campaign.run(start, 100, campaign.Options(scenario=name))
+    worlds = 3 if name in world.LARGE_SCENARIOS else 50
+    summary = campaign.run(start, worlds, campaign.Options(scenario=name))
     assert not summary.failures, (
         f"replay with: python -m tests.simulation --scenario {name} --trace "
         f"--seed {summary.failures[0][0]}"
@@ -109,13 +112,14 @@ def test_impatient_client_leaves_and_repeats():
     assert second.started_at > first.left_at
 
 
-def test_socket_tells_that_the_client_has_left():
+def test_dcproxy_learns_that_the_client_has_left():
     request = ClientRequest(name="r", client="c", account="A", region="us-east-1")
-    socket = replica.environ_of(request)["gunicorn.socket"]
-    with pytest.raises(BlockingIOError):
-        socket.recv(1, 0)
-    request.left_at = 5.0
-    assert socket.recv(1, 0) == b""
+    connection = replica.environ_of(request)["gunicorn.socket"]
+    context = RequestContext("r", "POST", "/api", connection=connection)
+    with replica.installed():
+        assert not context.client_has_left
+        request.left_at = 5.0
+        assert context.client_has_left
 
 
 def test_client_deletes_its_snapshot():
@@ -162,7 +166,7 @@ def test_job_outlives_its_request_and_not_its_replica():
             replica.surroundings().sleep(5)
             done.append(replica.surroundings().current_request().name)
 
-        replica.spawn(job)
+        replica.surroundings().spawn_job(job)
         start_response("404 Not Found", [])
         return [b""]
 
@@ -177,17 +181,84 @@ def test_job_outlives_its_request_and_not_its_replica():
         assert done == expected
 
 
+def test_requests_wait_for_a_thread():
+    clients = [plan(f"client{number}") for number in range(3)]
+    faults = Faults(latency=(1.0, 1.0))
+    result = run(Scenario(clients=clients, threads=1, faults=faults))
+    assert kinds(result) == ["created"] * 3
+    answered = sorted(request.answered_at for request in result.requests)
+    assert all(later - earlier >= 2.0 for earlier, later in itertools.pairwise(answered))
+
+
+def test_crash_ends_waiting_requests():
+    clients = [plan(f"client{number}", tries=1) for number in range(3)]
+    faults = Faults(latency=(1.0, 1.0))
+    result = run(Scenario(clients=clients, threads=1, faults=faults, crashes=[(0.5, 0)]))
+    assert kinds(result) == ["no_answer"] * 3
+    assert all(request.has_crashed for request in result.requests)
+
+
+def test_client_that_left_while_waiting_gets_no_snapshot():
+    clients = [
+        plan("reader0", is_reader=True, tries=1),
+        plan("client0", start_at=0.1, patience=5.0, tries=1),
+    ]
+    result = run(Scenario(clients=clients, threads=1, faults=Faults(latency=(4.0, 4.0))))
+    assert kinds(result) == ["ok", "refused"]
+    assert not result.ec2.snapshots
+    assert not result.violations
+
+
+def test_create_without_the_permission_to_tag_is_sent_once():
+    behaviour = Behaviour(refuses_tags=True)
+    faults = Faults(script={"CreateSnapshot": ["delivered", "lost_response"]})
+    result = run(Scenario(clients=[plan(tries=1)], behaviour=behaviour, faults=faults))
+    assert kinds(result) == ["unknown"]
+    assert result.requests[0].sends == 2
+    [snapshot] = result.ec2.snapshots.values()
+    assert not snapshot.tags
+
+
+@pytest.mark.parametrize("number", range(len(replica.SETTINGS)))
+def test_deadline_is_that_of_the_settings(number):
+    faults = Faults(rates={"late_response": 1.0})
+    scenario = Scenario(clients=[plan(tries=1, key="k")], settings=number, faults=faults)
+    result = run(scenario)
+    assert not result.violations
+    with replica.installed(), mutations.MUTATIONS["no-deadline"].apply():
+        mutated = world.run(1, scenario)
+    assert [violation.invariant for violation in mutated.violations] == [invariants.LATE_ANSWER]
+
+
 def test_nothing_stays_patched():
-    before = secrets.token_hex
+    before = URLLib3Session.send
     with replica.installed():
-        assert secrets.token_hex is not before
-    assert secrets.token_hex is before
+        assert URLLib3Session.send is not before
+    assert URLLib3Session.send is before
 
 
-@pytest.mark.parametrize("name", ["no-parameter-check", "shared-credentials"])
+@pytest.mark.parametrize(
+    "name", ["no-settling", "no-parameter-check", "no-client-check", "shared-credentials"]
+)
 def test_mutation_is_noticed(name):
     summary = campaign.run(
         1, 400, campaign.Options(mutation=name), until=lambda summary: bool(summary.failures)
     )
     assert summary.failures
-    assert name in mutations.MUTATIONS
+
+
+@pytest.mark.parametrize("name", mutations.MUTATIONS)
+def test_mutation_patches_what_dcproxy_has(name):
+    with replica.installed(), mutations.MUTATIONS[name].apply():
+        world.run(1, Scenario(clients=[plan(key="k")]))
+
+
+def test_table_of_mutations_is_complete():
+    rows = table(
+        read_page("docs/guarantees.md"),
+        *("rule removed", "mutation", "first violating seed", "violated invariants"),
+    )
+    assert [(row["rule removed"], row["mutation"].strip("`")) for row in rows] == [
+        (mutation.rule, name) for name, mutation in mutations.MUTATIONS.items()
+    ]
+    assert all(row["first violating seed"].isdigit() for row in rows)

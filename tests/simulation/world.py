@@ -12,16 +12,20 @@ from tests.simulation import replica
 from tests.simulation.actors import Client, ClientPlan, ClientRequest, Replica
 from tests.simulation.ec2 import EC2, Behaviour, Request, Response
 from tests.simulation.invariants import NOT_QUIET, Outcome, Rules, Violation, violations
-from tests.simulation.network import FATES, Faults, Network
+from tests.simulation.network import FATES, Faults, Network, NetworkError
 from tests.simulation.scheduler import NotQuietError, Scheduler, Task
 
 
 @dataclass(slots=True, kw_only=True)
 class Scenario:
-    """What a world consists of. ``crashes`` are times and numbers of replicas."""
+    """What a world consists of. ``crashes`` are times and numbers of replicas.
+
+    ``threads`` is the number of requests that a replica serves at once, 0 means any.
+    """
 
     clients: Sequence[ClientPlan]
     replicas: int = 1
+    threads: int = 0
     settings: int = 0
     behaviour: Behaviour = field(default_factory=Behaviour)
     faults: Faults = field(default_factory=Faults)
@@ -62,7 +66,7 @@ class World:
         )
         settings = replica.SETTINGS[scenario.settings]
         self.replicas = [
-            Replica(self, number, replica.replica_application(number, settings))
+            Replica(self, number, replica.replica_application(number, settings), scenario.threads)
             for number in range(scenario.replicas)
         ]
         for plan in scenario.clients:
@@ -82,10 +86,49 @@ class World:
 
     def send(self, request: Request, connect_timeout: float, read_timeout: float) -> Response:
         sender: ClientRequest = request.sender
-        sender.sends += request.action == "CreateSnapshot"
         if request.access_key_id != sender.account:
             self.signatures.append((sender, request.access_key_id))
-        return self.network.send(request, connect_timeout, read_timeout)
+        self._record_call(request)
+        try:
+            response = self.network.send(request, connect_timeout, read_timeout)
+        except NetworkError as error:
+            self._record_failure(request, is_lost=error.kind in ("read_timeout", "closed"))
+            raise
+        self._record_response(request, response)
+        return response
+
+    def _record_call(self, request: Request) -> None:
+        sender: ClientRequest = request.sender
+        if request.action == "CreateSnapshot":
+            must_search_since = 0.0 if sender.key is not None else None
+            if sender.lost_at is not None:
+                must_search_since = sender.lost_at
+            if must_search_since is not None and (
+                sender.searched_at is None or sender.searched_at < must_search_since
+            ):
+                sender.unsearched_sends += 1
+            if not sender.sends and sender.left_at is not None:
+                sender.sends_without_client = 1
+            sender.sends += 1
+        elif request.action == "DescribeSnapshots" and "NextToken" not in request.parameters:
+            sender.search_began_at = self.now
+
+    def _record_response(self, request: Request, response: Response) -> None:
+        sender: ClientRequest = request.sender
+        if response.status >= 300:
+            is_throttled = replica.is_throttling(response.error_code)
+            self._record_failure(request, is_lost=response.status >= 500 and not is_throttled)
+        elif b"<requestId>" not in response.body:
+            self._record_failure(request, is_lost=True)
+        elif request.action == "DescribeSnapshots" and b"<nextToken>" not in response.body:
+            sender.searched_at = sender.search_began_at
+
+    def _record_failure(self, request: Request, *, is_lost: bool) -> None:
+        sender: ClientRequest = request.sender
+        if request.action != "CreateSnapshot":
+            sender.failed_call_at = self.now
+        elif is_lost:
+            sender.lost_at = self.now
 
     def current_request(self) -> ClientRequest | None:
         task = getcurrent()
@@ -135,9 +178,13 @@ def run(
             found.append(Violation(NOT_QUIET, f"at {world.scheduler.now:.3f} s"))
         finally:
             world.scheduler.close()
-    found += violations(
-        Outcome(world.requests, world.ec2.snapshots, world.signatures), rules or Rules()
+    outcome = Outcome(
+        world.requests,
+        world.ec2.snapshots,
+        world.signatures,
+        deadline=replica.SETTINGS[scenario.settings].deadline,
     )
+    found += violations(outcome, rules or Rules())
     return Result(
         seed,
         found,
@@ -155,7 +202,9 @@ def draw(seed: int) -> Scenario:
     # Not the generator of the run: its numbers depend on what dcproxy does.
     random = Random(seed ^ 0x5EED)
     if random.random() < 0.15:
-        return SCENARIOS[random.choice(sorted(SCENARIOS))](random)
+        names = sorted(SCENARIOS)
+        weights = [0.05 if name in LARGE_SCENARIOS else 1.0 for name in names]
+        return SCENARIOS[random.choices(names, weights)[0]](random)
     is_large = random.random() < 0.04
     accounts = ("AKIDALICE", "AKIDBOB") if random.random() < 0.2 else ("AKIDALICE",)
     regions = replica.REGIONS if random.random() < 0.1 else replica.REGIONS[:1]
@@ -215,14 +264,12 @@ def _draw_behaviour(random: Random) -> Behaviour:
         read_replicas=random.choice((1, 2, 3)),
         lag=random.choice(
             (
-                (0.0, 0.0),
-                (0.0, 0.0),
-                (0.0, 0.3),
-                (0.0, 1.0),
-                (2.0, 3.0),
-                (0.0, 3.8),
+                *[(0.0, 0.0)] * 3,
+                *[(0.0, 0.3), (0.0, 1.0), (2.0, 3.0), (0.0, 3.8)] * 2,
                 (10.0, 13.8),
+                (38.0, 41.8),
                 (60.0, 63.8),
+                (250.0, 253.8),
             )
         ),
         clock_skew=random.choice((0.0, 0.0, 0.005, 0.5)),
@@ -238,6 +285,8 @@ def _draw_behaviour(random: Random) -> Behaviour:
         behaviour.throttle_rate = 0.3
     if random.random() < 0.05:
         behaviour.delete_refusal_rate = random.choice((0.5, 1.0))
+    behaviour.delete_by_lagging_read = random.random() < 0.15
+    behaviour.refuses_tags = random.random() < 0.03
     return behaviour
 
 
@@ -283,6 +332,27 @@ def _oldest_in_error(random: Random) -> Scenario:
     return scenario
 
 
+def _oldest_fails_while_settling(random: Random) -> Scenario:
+    clients = [
+        ClientPlan(
+            name=f"client{number}",
+            account="AKIDALICE",
+            region=replica.REGIONS[0],
+            volume_id="vol-11111111",
+            key="key-0",
+            start_at=random.uniform(0, 4),
+            tries=1,
+        )
+        for number in range(random.randint(3, 5))
+    ]
+    behaviour = Behaviour(
+        read_replicas=3, lag=(0.0, 3.8), error_rate=0.5, pending=(5.0, random.choice((9.0, 12.0)))
+    )
+    return Scenario(
+        clients=clients, replicas=2, behaviour=behaviour, faults=Faults(latency=(0.1, 2.0))
+    )
+
+
 def _lost_response_with_lag(random: Random) -> Scenario:
     client = ClientPlan(
         name="client0", account="AKIDALICE", region=replica.REGIONS[0], volume_id="vol-11111111"
@@ -294,13 +364,98 @@ def _lost_response_with_lag(random: Random) -> Scenario:
     )
 
 
+def _lost_responses_without_tags(random: Random) -> Scenario:
+    scenario = _lost_response_with_lag(random)
+    scenario.behaviour = Behaviour(refuses_tags=True)
+    scenario.faults = Faults(rates={random.choice(("lost_response", "late_effect")): 0.5})
+    scenario.faults.only = "CreateSnapshot"
+    return scenario
+
+
+def _two_accounts_with_retries(random: Random) -> Scenario:
+    clients = [
+        ClientPlan(
+            name=f"client{number}",
+            account=account,
+            region=replica.REGIONS[0],
+            volume_id="vol-11111111",
+            key="key-0",
+            start_at=random.uniform(0, 1),
+        )
+        for number, account in enumerate(("AKIDALICE", "AKIDBOB") * 2)
+    ]
+    faults = Faults(rates={"error_without_effect": 0.4}, only="DescribeSnapshots")
+    return Scenario(clients=clients, replicas=random.choice((1, 2)), faults=faults)
+
+
+def _impatient_clients_behind_slow_lists(random: Random) -> Scenario:
+    def plan(name: str, **fields: Any) -> ClientPlan:
+        return ClientPlan(
+            name=name,
+            account="AKIDALICE",
+            region=replica.REGIONS[0],
+            volume_id="vol-11111111",
+            **fields,
+        )
+
+    readers = [
+        plan(f"reader{number}", is_reader=True, tries=4, pauses=(0.0, 0.2)) for number in range(4)
+    ]
+    creators = [
+        plan(
+            f"client{number}",
+            start_at=random.uniform(0.1, 10),
+            patience=5.0,
+            tries=3,
+            pauses=(0.0, 0.5),
+            repeats_unkeyed=True,
+        )
+        for number in range(random.randint(1, 3))
+    ]
+    return Scenario(
+        clients=[*readers, *creators],
+        replicas=random.choice((1, 2)),
+        threads=2,
+        faults=Faults(latency=(1.0, 4.0)),
+    )
+
+
+def _callers_of_one_key(
+    random: Random, replicas: int, spread: float, lag: tuple[float, float]
+) -> Scenario:
+    clients = [
+        ClientPlan(
+            name=f"client{number}",
+            account="AKIDALICE",
+            region=replica.REGIONS[0],
+            volume_id="vol-11111111",
+            key="key-0",
+            start_at=random.uniform(0, spread),
+        )
+        for number in range(64)
+    ]
+    behaviour = Behaviour(
+        read_replicas=random.choice((1, 2, 3)), lag=lag, pending_per_volume=len(clients)
+    )
+    return Scenario(clients=clients, replicas=replicas, behaviour=behaviour)
+
+
 SCENARIOS: dict[str, Callable[[Random], Scenario]] = {
     "same-key-short-lag": lambda random: _same_key_with_lag(random, (0.0, 1.0)),
     "same-key-long-lag": lambda random: _same_key_with_lag(random, (2.0, 3.0)),
     "oldest-in-error": _oldest_in_error,
+    "oldest-fails-while-settling": _oldest_fails_while_settling,
     "lost-response-long-lag": _lost_response_with_lag,
+    "lost-responses-without-tags": _lost_responses_without_tags,
+    "two-accounts-with-retries": _two_accounts_with_retries,
+    "impatient-clients-behind-slow-lists": _impatient_clients_behind_slow_lists,
+    "64-callers-of-one-key": lambda random: _callers_of_one_key(random, 4, 1.0, (2.0, 3.0)),
+    "64-answers-of-two-replicas": lambda random: _callers_of_one_key(random, 2, 10.0, (0.0, 1.0)),
 }
-"""Situations that broke a create once: worlds of one kind, still drawn from the seed."""
+"""Situations that are hard for a create: worlds of one kind, still drawn from the seed."""
+
+LARGE_SCENARIOS = frozenset({"64-callers-of-one-key", "64-answers-of-two-replicas"})
+"""Scenarios that take a hundred times as long as others, and are drawn more rarely."""
 
 
 def scenario_of(seed: int, name: str | None = None) -> Scenario:

@@ -5,9 +5,24 @@ from webtest import TestApp, TestResponse
 from tests.support.addresses import SNAPSHOTS
 from tests.support.application import client_of, new_application, shared_application
 from tests.support.ec2_model import EC2Model
+from tests.support.ec2_responses import error_response
 from tests.support.ec2_server import ProgrammedEC2
 
 VOLUME = {"volume_id": "vol-12345678"}
+KEY = {"Idempotency-Key": '"k"'}
+
+FAILED = error_response("InternalError", 500)
+THROTTLED = error_response("RequestLimitExceeded", 503)
+DENIED = error_response("UnauthorizedOperation", 403)
+EXECUTED, NOT_EXECUTED = True, False
+
+
+def id_of(response: TestResponse) -> str:
+    return response.lxml.get("id")
+
+
+def message_of(response: TestResponse) -> str:
+    return response.lxml.findtext("message")
 
 
 class CreationScenario:

@@ -1,6 +1,7 @@
 """An EC2 that keeps snapshots: it creates, lists and deletes them, and fails as told."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from threading import Lock
 
@@ -12,6 +13,7 @@ from tests.support.ec2_responses import (
     snapshot_item,
     snapshots_page,
 )
+from tests.support.package import REQUEST_TAG
 
 # The request was executed, and its result was lost.
 LOST = EC2Response(b"", 200, (("Content-Length", "0"),))
@@ -24,11 +26,12 @@ class EC2Model:
     (None: the usual one), and whether the request is executed all the same. Lists are eventually
     consistent: the n-th new snapshot is missing from the next ``lags[n]`` lists, the ones after
     the last of ``lags`` from the next ``lag`` lists. ``list_faults`` are responses to the next
-    lists, ``empty_lists`` is how many of the next lists are empty. ``ignores_filters``: lists have
+    lists, ``empty_lists`` is how many of the next lists are empty. ``on_list`` is called before
+    each list. The n-th snapshot starts n seconds after ``began``. ``ignores_filters``: lists have
     every snapshot, whatever their filter says.
     """
 
-    def __init__(self, create_faults=(), lag=0, lags=()):
+    def __init__(self, create_faults=(), lag=0, lags=(), began=datetime(2026, 1, 1, tzinfo=UTC)):
         self.create_faults = list(create_faults)
         self.lag = lag
         self.lags = list(lags)
@@ -41,6 +44,8 @@ class EC2Model:
         self.lock = Lock()
         self.numbers = count(1)
         self.delete_faults = []
+        self.began = began
+        self.on_list = lambda: None
 
     def __call__(self, request):
         with self.lock:
@@ -56,7 +61,6 @@ class EC2Model:
 
     def _create(self, parameters):
         number = next(self.numbers)
-        id = f"snap-{number:08x}"
         tags = {
             parameters[f"TagSpecification.1.Tag.{n}.Key"]: parameters[
                 f"TagSpecification.1.Tag.{n}.Value"
@@ -64,23 +68,48 @@ class EC2Model:
             for n in range(1, 4)
             if f"TagSpecification.1.Tag.{n}.Key" in parameters
         }
+        id = f"snap-{number:08x}"
+        self.add(
+            id,
+            tags,
+            self.began + timedelta(seconds=number),
+            hidden=self.lags.pop(0) if self.lags else self.lag,
+            volume_id=parameters["VolumeId"],
+            description=parameters.get("Description", ""),
+        )
+        return self.snapshots[id]["item"]
+
+    def add(self, id, tags, started, hidden=0, **fields):
+        """Add a snapshot that is missing from the next ``hidden`` lists."""
         tag_items = "".join(
             f"<item><key>{key}</key><value>{value}</value></item>" for key, value in tags.items()
         )
-        item = snapshot_item(
-            id,
-            parameters["VolumeId"],
-            f"2026-01-01T00:00:{number:02}.000Z",
-            description=parameters.get("Description", ""),
-        ).replace("</item>", f"<tagSet>{tag_items}</tagSet></item>")
+        time = started.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        item = snapshot_item(id, start_time=time, **fields)
         self.snapshots[id] = {
-            "item": item,
+            "item": item.replace("</item>", f"<tagSet>{tag_items}</tagSet></item>"),
             "tags": tags,
-            "hidden": self.lags.pop(0) if self.lags else self.lag,
+            "started": started,
+            "hidden": hidden,
         }
-        return item
+
+    def add_of_other_request(self, of, seconds, id="snap-0000beef", hidden=0):
+        """Add a snapshot that another request has made with the tag of the snapshot ``of``.
+
+        It starts ``seconds`` later than that one; a negative number makes it older.
+        """
+        tags = self.snapshots[of]["tags"] | {REQUEST_TAG: "0" * 32}
+        started = self.snapshots[of]["started"] + timedelta(seconds=seconds)
+        self.add(id, tags, started, hidden)
+        return id
+
+    def fail(self, id):
+        """Let EC2 fail to complete a snapshot."""
+        snapshot = self.snapshots[id]
+        snapshot["item"] = snapshot["item"].replace(">completed<", ">error<")
 
     def DescribeSnapshots(self, parameters):  # noqa: N802
+        self.on_list()
         if "SnapshotId.1" in parameters:
             found = [s for id, s in self.snapshots.items() if id == parameters["SnapshotId.1"]]
         elif self.list_faults:

@@ -3,8 +3,8 @@
 moto never splits a list into pages and never fails; this one does nothing else.
 """
 
-import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,12 @@ from urllib.parse import parse_qsl
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.support.ec2_requests import (
+    UncheckedSignatureWarning,
+    access_key_id,
+    is_signed,
+    parameter_problems,
+)
 from tests.support.ec2_responses import EC2Response, error_response, snapshots_page
 
 
@@ -23,16 +29,27 @@ class EC2Request:
 
 
 class ProgrammedEC2:
-    """``respond`` turns a request into a response; ``requests`` are all that came."""
+    """``respond`` turns a request into a response; ``requests`` are all that came.
+
+    ``check`` fails when one of them was none that EC2 accepts.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.respond: Callable[[EC2Request], EC2Response] = lambda request: snapshots_page("")
         self.requests: list[EC2Request] = []
+        self.problems: list[str] = []
+        self.unchecked: set[str] = set()
 
     def __call__(self, request: EC2Request) -> EC2Response:
         self.requests.append(request)
         return self.respond(request)
+
+    def check(self) -> None:
+        """Check the parameters and the signatures of all requests."""
+        for id in sorted(self.unchecked):
+            warnings.warn(f"the secret of {id} is unknown", UncheckedSignatureWarning, stacklevel=2)
+        assert not self.problems, self.problems
 
 
 class EC2Server:
@@ -73,18 +90,27 @@ class EC2Server:
         return [response.body]
 
     def _respond(self, environ):
-        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
-        parameters = dict(parse_qsl(body, keep_blank_values=True))
-        key = re.search(r"Credential=([^/]+)/", environ["HTTP_AUTHORIZATION"])[1]
-        request = EC2Request(parameters.pop("Action"), parameters, key)
-        return self.ec2(request) if self.ec2 else error_response("NoTestIsRunning", 503)
+        if not self.ec2:
+            return error_response("NoTestIsRunning", 503)
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        key = access_key_id(environ["HTTP_AUTHORIZATION"])
+        self.ec2.problems += parameter_problems(body.decode())
+        signed = is_signed(environ, body)
+        if signed is None:
+            self.ec2.unchecked.add(key)
+        elif not signed:
+            self.ec2.problems.append(f"the signature of {key} is wrong")
+        parameters = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        return self.ec2(EC2Request(parameters.pop("Action"), parameters, key))
 
 
 @contextmanager
 def programmed_ec2_server(ssl_context: tuple[str, str] | None = None) -> Iterator[ProgrammedEC2]:
     """Run a programmed EC2 at an address of its own."""
     with EC2Server(ssl_context) as server:
-        yield server.program()
+        ec2 = server.program()
+        yield ec2
+        ec2.check()
 
 
 class _QuietHandler(WSGIRequestHandler):

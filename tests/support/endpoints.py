@@ -1,10 +1,12 @@
 """Addresses where no working EC2 answers, each with a fault of its own."""
 
+import select
 import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
 
 from tests.support.certificates import make_certificate
@@ -78,6 +80,33 @@ def untrusted_endpoint() -> Iterator[str]:
 
 
 @contextmanager
+def dripping_head_endpoint() -> Iterator[str]:
+    """Respond with headers that arrive byte by byte and never end."""
+    with _serving(lambda connection: _drip(connection, b"HTTP/1.1 200 OK\r\nX-Padding: ")) as url:
+        yield url
+
+
+@contextmanager
+def dripping_body_endpoint() -> Iterator[str]:
+    """Respond with a body that arrives byte by byte and never ends."""
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        _drip(connection, b"<?xml version='1.0'?>")
+
+    with _serving(drip) as url:
+        yield url
+
+
+def _drip(connection: socket.socket, begin: bytes) -> None:
+    for byte in chain(begin, repeat(ord("x"))):
+        connection.sendall(bytes([byte]))
+        # The client closes its end at last: then there is something to read.
+        if select.select([connection], [], [], 0.1)[0]:
+            return
+
+
+@contextmanager
 def _serving(respond: Callable[[socket.socket], None]) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_serve, args=(listener, respond), daemon=True).start()
@@ -90,6 +119,12 @@ def _serve(listener: socket.socket, respond: Callable[[socket.socket], None]) ->
             connection, _ = listener.accept()
         except OSError:
             return
-        with connection:
-            connection.recv(65536)
-            respond(connection)
+        threading.Thread(target=_respond, args=(connection, respond), daemon=True).start()
+
+
+def _respond(connection: socket.socket, respond: Callable[[socket.socket], None]) -> None:
+    with connection, suppress(OSError):
+        request = b""
+        while b"\r\n\r\nAction=" not in request:
+            request += connection.recv(65536)
+        respond(connection)

@@ -7,8 +7,10 @@ from dcproxy.app import application
 from dcproxy.context import Runtime
 from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
 from dcproxy.deltacloud.urls import Urls
-from dcproxy.ec2.session import ACTIONS
-from dcproxy.operations.idempotency import CREATE_TAG
+from dcproxy.ec2.session import ACTIONS, isolated_session
+from dcproxy.operations.idempotency import CREATE_TAG, REQUEST_TAG
+from dcproxy.operations.sightings import SETTLE_SECONDS
+from dcproxy.operations.snapshot_creation import BACKGROUND_DELAYS
 from dcproxy.operations.snapshot_creation import LOOK_DELAYS as POLL_DELAYS
 from dcproxy.server.cli import MOCK_USER
 from dcproxy.server.mock import running as running_moto
@@ -23,14 +25,18 @@ URLS = Urls(BASE_URL, ())
 
 __all__ = [
     "ACTIONS",
+    "BACKGROUND_DELAYS",
     "CREATE_TAG",
     "EC2_CALL",
     "MAX_BODY_BYTES",
     "MOCK_USER",
     "POLL_DELAYS",
+    "REQUEST_TAG",
+    "SETTLE_SECONDS",
     "URLS",
     "Runtime",
     "Settings",
     "application",
+    "isolated_session",
     "running_moto",
 ]

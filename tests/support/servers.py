@@ -112,11 +112,19 @@ def proxy_ini(endpoint, *pairs):
     return replaced(own, ("#ec2_endpoint_url = https://ec2.example.org/", there), *pairs)
 
 
+def with_options(text, options):
+    """Set options of dcproxy in the text of ``proxy.ini``, whether it has them or not."""
+    for name, value in options.items():
+        text = re.sub(rf"^#?{name} = .*\n", "", text, flags=re.MULTILINE)
+        text = text.replace("use = egg:dcproxy\n", f"use = egg:dcproxy\n{name} = {value}\n", 1)
+    return text
+
+
 @contextmanager
-def gunicorn(tmp_path, endpoint, *arguments, replace=(), env=None):
-    """Run gunicorn with ``proxy.ini``'s own text, only the endpoint replaced."""
+def gunicorn(tmp_path, endpoint, *arguments, replace=(), options=None, env=None):
+    """Run gunicorn with ``proxy.ini``'s own text, only the endpoint and some options replaced."""
     ini = tmp_path / "proxy.ini"
-    ini.write_text(proxy_ini(endpoint, *replace))
+    ini.write_text(with_options(proxy_ini(endpoint, *replace), options or {}))
     command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0", *arguments]
     with running(command, tmp_path / "gunicorn.log", cwd=tmp_path, env=env) as server:
         yield server

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from webtest import TestApp
 
 from tests.support import application
 from tests.support.application import client_of, shared_application
+from tests.support.creation import CreationScenario
 from tests.support.ec2_server import ProgrammedEC2
 
 
@@ -44,3 +46,31 @@ def client_with(programmed_ec2: ProgrammedEC2) -> Callable[..., TestApp]:
 def programmed_client(client_with: Callable[..., TestApp]) -> TestApp:
     """Make a client of dcproxy in front of the programmed EC2."""
     return client_with(read_timeout=1)
+
+
+@pytest.fixture
+def scenario(programmed_ec2: ProgrammedEC2, sleeps: list[float]) -> CreationScenario:
+    """Give clients of dcproxy that create snapshots, in front of the programmed EC2."""
+    return CreationScenario(programmed_ec2, sleeps)
+
+
+def metrics_of(client: TestApp) -> dict[tuple[str, ...], float]:
+    """Read the metrics: the values by name and labels."""
+    response = client.get("/metrics")
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def increase_of(programmed_client: TestApp) -> Callable[..., float]:
+    """Give the increase of a metric since the test began."""
+    before = metrics_of(programmed_client)
+
+    def increase(*key: str) -> float:
+        return metrics_of(programmed_client).get(key, 0) - before.get(key, 0)
+
+    return increase

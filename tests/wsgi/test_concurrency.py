@@ -7,7 +7,7 @@ from webtest import TestApp
 
 from tests.support.addresses import SNAPSHOTS
 from tests.support.application import shared_application
-from tests.support.callers import basic_authorization
+from tests.support.callers import basic_authorization, register_caller
 from tests.support.ec2_responses import error_response, snapshot_item, snapshots_page
 
 CALLERS = 32
@@ -28,7 +28,7 @@ def test_concurrent_requests_are_signed_by_their_own_caller(programmed_ec2):
 
     def names_of(number):
         client = TestApp(app)
-        client.authorization = ("Basic", (f"KEY{number}", "secret"))
+        client.authorization = ("Basic", register_caller(f"KEY{number}", "secret"))
         names = set()
         for _ in range(ROUNDS):
             error = client.get(f"{SNAPSHOTS}/snap-00000000?format=json", status=404)

@@ -84,13 +84,8 @@ def test_read_timeout_is_502():
         b"<html><body>Welcome!</body></html>",
         b"not XML",
         snapshots_page(snapshot_item("snap-12345678")).body[:-10],
-        b"<DescribeSnapshotsResponse><snapshotSet/></DescribeSnapshotsResponse>",
-        snapshots_page("").body.replace(b"ec2.amazonaws.com", b"evil.example.org"),
         snapshots_page("").body.replace(b"DescribeSnapshots", b"DescribeVolumes"),
         snapshots_page(snapshot_item("")).body,
-        snapshots_page(snapshot_item("snap-1' x='")).body,
-        snapshots_page(snapshot_item("snap-12345678", start_time="yesterday")).body,
-        snapshots_page(snapshot_item("snap-12345678", start_time="2011-02-30T00:00:00Z")).body,
         snapshots_page(snapshot_item("snap-12345678", description="\xff")).body.replace(
             "\xff".encode(), b"\xff"
         ),

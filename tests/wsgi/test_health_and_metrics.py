@@ -1,35 +1,14 @@
 """The health and metrics endpoints."""
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.addresses import SNAPSHOTS
 from tests.support.ec2_responses import EC2Response, error_response, snapshots_page
 from tests.support.package import EC2_CALL
 from tests.support.responders import always, in_turn, second_page_fails
+from tests.wsgi.conftest import metrics_of
 
 INDEX = "storage_snapshots.index"
-
-
-def metrics_of(client):
-    response = client.get("/metrics")
-    assert response.headers["Content-Type"].startswith("text/plain; version=")
-    return {
-        (sample.name, *sorted(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(response.text)
-        for sample in family.samples
-    }
-
-
-@pytest.fixture
-def increase_of(programmed_client):
-    """Give the increase of a metric since the test began."""
-    before = metrics_of(programmed_client)
-
-    def increase(*key):
-        return metrics_of(programmed_client).get(key, 0) - before.get(key, 0)
-
-    return increase
 
 
 def test_health_needs_no_credentials_and_does_not_call_ec2(programmed_client, programmed_ec2):

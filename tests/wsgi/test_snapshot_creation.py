@@ -6,25 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.addresses import SNAPSHOTS
-from tests.support.creation import VOLUME, CreationScenario
+from tests.support.callers import register_caller
+from tests.support.creation import DENIED, EXECUTED, FAILED, NOT_EXECUTED, THROTTLED, VOLUME, id_of
 from tests.support.ec2_model import LOST
 from tests.support.ec2_responses import EC2Response, error_response
 from tests.support.package import CREATE_TAG, POLL_DELAYS
 
-FAILED = error_response("InternalError", 500)
-THROTTLED = error_response("RequestLimitExceeded", 503)
-DENIED = error_response("UnauthorizedOperation", 403)
 UNREADABLE = EC2Response(b"<html>Welcome!</html>")
-EXECUTED, NOT_EXECUTED = True, False
-
-
-@pytest.fixture
-def scenario(programmed_ec2, sleeps):
-    return CreationScenario(programmed_ec2, sleeps)
-
-
-def id_of(response):
-    return response.lxml.get("id")
 
 
 def test_create_carries_its_tag_and_is_sent_once(scenario):
@@ -281,7 +269,7 @@ def test_idempotency_key_is_scoped_to_caller_and_region(scenario):
     key = {"Idempotency-Key": '"k"'}
     scenario.create(headers=key)
     other = scenario.replica()
-    other.authorization = ("Basic", ("SOMEBODYELSE", "secret"))
+    other.authorization = ("Basic", register_caller("SOMEBODYELSE", "secret"))
     scenario.create(headers=key, client=other)
     scenario.client.post(
         "/api;provider=eu-west-1/storage_snapshots", VOLUME, headers=key, status=201

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from dcproxy.deltacloud import protocol
 from dcproxy.deltacloud.models import Driver, ErrorDocument, Model
-from dcproxy.deltacloud.urls import Urls
+from dcproxy.deltacloud.urls import Urls, segment
 
 _ROWS_GO_HERE = "<!-- rows -->"
 
@@ -49,6 +49,7 @@ def _templates() -> Environment:
         protocol=protocol,
         style=Markup(_style()),  # noqa: S704 (a file of the package)
     )
+    environment.filters["segment"] = segment
     return environment
 
 

@@ -14,7 +14,7 @@ from dcproxy.deltacloud.models import (
     StorageSnapshot,
     StorageVolume,
 )
-from dcproxy.deltacloud.urls import Urls
+from dcproxy.deltacloud.urls import Urls, is_plain, segment
 
 _dump = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
@@ -76,16 +76,19 @@ def _snapshot_value(urls: Urls) -> Callable[[StorageSnapshot], dict[str, Any]]:
 
 def _snapshot(snapshots_url: str, volumes_url: str, snapshot: StorageSnapshot) -> dict[str, Any]:
     id, name, description, created, _, state, volume_id, _ = snapshot
+    id_in_url, volume_in_url = id, volume_id
+    if not is_plain(f"{id}{volume_id}"):
+        id_in_url, volume_in_url = segment(id), segment(volume_id)
     return {
         "id": id,
-        "href": f"{snapshots_url}/{id}",
+        "href": f"{snapshots_url}/{id_in_url}",
         "name": name,
         "description": description or None,
         "state": state,
         "created": created or None,
         "storage_volume": {
             "id": volume_id,
-            "href": f"{volumes_url}/{volume_id}",
+            "href": f"{volumes_url}/{volume_in_url}",
             "rel": "storage_volume",
         }
         if volume_id
@@ -94,7 +97,7 @@ def _snapshot(snapshots_url: str, volumes_url: str, snapshot: StorageSnapshot) -
 
 
 def _volume(urls: Urls, volume: StorageVolume) -> dict[str, Any]:
-    realm_url = urls.member("realms", volume.realm_id)
+    realm = {"id": volume.realm_id, "href": urls.member("realms", volume.realm_id), "rel": "realm"}
     return {
         "id": volume.id,
         "href": urls.member("storage_volumes", volume.id),
@@ -105,7 +108,7 @@ def _volume(urls: Urls, volume: StorageVolume) -> dict[str, Any]:
         "capacity": volume.capacity,
         "kind": None,
         "device": volume.device or None,
-        "realm": {"id": volume.realm_id, "href": realm_url, "rel": "realm"},
+        "realm": realm if volume.realm_id else None,
         "instance": {"id": volume.instance_id} if volume.instance_id else {},
         "actions": [],
     }
