@@ -2,23 +2,34 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
+import urllib.request
 
 import pytest
 from lxml import etree
 
+from tests.support.callers import basic_authorization
+from tests.support.certificates import make_certificate
+from tests.support.markdown import code_spans, read_page, table
+from tests.support.package import MOCK_USER
 from tests.support.servers import BIN, PROXY_INI, children, gunicorn, running, wait_until
 
 GOOD = "[app:main]\nuse = egg:dcproxy\n"
 SERVER = "[server:main]\nuse = egg:gunicorn#main\n"
 
 
-def dcproxy(*arguments):
+def dcproxy(*arguments, env=None):
     return subprocess.run(
-        [BIN / "dcproxy", *map(str, arguments)], capture_output=True, text=True, timeout=60
+        [BIN / "dcproxy", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | (env or {}),
     )
 
 
@@ -62,6 +73,114 @@ def test_mock_stops_within_two_seconds_with_its_children(mock_server, how):
     assert "Traceback" not in mock_server.log.read_text()
 
 
+@pytest.mark.xfail(strict=True, reason="the list is written to stderr")
+@pytest.mark.parametrize("option", ["-l", "--drivers"])
+def test_drivers_are_listed(option):
+    result = dcproxy(option)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "ec2\nmock\n", "")
+
+
+IGNORED = [
+    (["-e", "production"], "-e has no effect: logs have the option log_format"),
+    (["-d"], "-d has no effect: deploy/dcproxy@.service runs it in the background"),
+    (["-f", "deltacloud,cimi"], "-f has no effect: there is only the Deltacloud frontend"),
+    (["-L", "/var/log/d.log"], "-L has no effect: logs go to stderr"),
+    (["-V"], "-V has no effect: [loggers] in the file of --config sets the level of logs"),
+    (["-t", "60"], "-t has no effect: the option deadline in the file of --config"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), IGNORED)
+def test_option_of_deltacloudd_without_an_effect_is_one_line(arguments, message):
+    result = dcproxy(*arguments, "--check", "-c", PROXY_INI)
+    assert (result.returncode, result.stdout) == (0, f"{PROXY_INI} is correct\n")
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"dcproxy: {message}")
+
+
+@pytest.mark.parametrize("variable", ["API_USER", "API_PASSWORD"])
+def test_credentials_in_the_environment_have_no_effect(variable):
+    result = dcproxy("--check", "-c", PROXY_INI, env={variable: "secret-of-somebody"})
+    assert (result.returncode, result.stdout) == (0, f"{PROXY_INI} is correct\n")
+    [line] = result.stderr.splitlines()
+    assert line == f"dcproxy: {variable} has no effect: clients send their own credentials"
+
+
+def test_table_of_migration_has_the_options_without_an_effect():
+    rows = table(read_page("docs/migration.md"), "`deltacloudd`", "`dcproxy`")
+    documented = [
+        name
+        for row in rows
+        for name in code_spans(row["`deltacloudd`"])
+        if row["`dcproxy`"].startswith("no effect: ")
+    ]
+    assert documented == [*(arguments[0] for arguments, _ in IGNORED), "API_USER", "API_PASSWORD"]
+
+
+def test_server_runs_with_the_options_of_deltacloudd(tmp_path, moto_url):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(f"{GOOD}ec2_endpoint_url = {moto_url}\n")
+    old = [argument for arguments, _ in IGNORED for argument in arguments]
+    command = [BIN / "dcproxy", *old, "-c", ini, "-r", "127.0.0.1", "-p", "0"]
+    with running(command, tmp_path / "log") as server:
+        assert server.get("/api")[0].status == 200
+    assert server.log.read_text().count("has no effect") == len(IGNORED)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "region"),
+    [([], "eu-west-1"), (["-P", "eu-central-1"], "eu-central-1"), (["-P", "EU-WEST-1"], None)],
+)
+def test_default_region_is_of_the_option_or_the_environment(tmp_path, arguments, region):
+    env = {"API_PROVIDER": "eu-west-1"}
+    if region is None:
+        result = dcproxy(*arguments, "-p", "0", env=env)
+        assert result.returncode == 2
+        assert "provider = 'EU-WEST-1' is not allowed" in result.stderr
+        return
+    command = [BIN / "dcproxy", "-i", "mock", "-p", "0", *arguments]
+    with running(command, tmp_path / "log", env=os.environ | env) as server:
+        headers = {"Authorization": basic_authorization(MOCK_USER)}
+        _, body = server.get("/api/realms", headers)
+        assert etree.fromstring(body).findtext("realm/name") == f"{region}a"
+        # A request that names none has none in its response.
+        response, _ = server.get("/api")
+        assert "X-Deltacloud-Provider" not in response.headers
+
+
+def test_region_of_the_environment_is_checked():
+    result = dcproxy("-p", "0", env={"API_PROVIDER": "mars-1"})
+    assert result.returncode == 2
+    assert "provider = 'mars-1' is not allowed" in result.stderr.splitlines()[-1]
+
+
+def test_paste_file_takes_precedence_over_the_region_of_the_environment():
+    result = dcproxy("--check", "-c", PROXY_INI, env={"API_PROVIDER": "mars-1"})
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is missing")
+@pytest.mark.parametrize("options", [["-s"], []])
+def test_command_serves_tls(tmp_path, options):
+    ca, key, certificate = make_certificate(tmp_path)
+    command = [BIN / "dcproxy", "-i", "mock", "-p", "0", *options, "-k", key, "-C", certificate]
+    with running(command, tmp_path / "log") as server:
+        context = ssl.create_default_context(cafile=ca)
+        url = f"https://127.0.0.1:{server.port}/api"
+        with urllib.request.urlopen(url, context=context, timeout=20) as response:
+            assert etree.fromstring(response.read()).get("version") == "1.1.3"
+        assert f"dcproxy listens on https://localhost:{server.port}/api" in server.log.read_text()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is missing")
+def test_tls_needs_both_files(tmp_path):
+    _, key, certificate = make_certificate(tmp_path)
+    for arguments in (["-s"], ["-k", key], ["-C", certificate], ["-s", "-k", key]):
+        result = dcproxy(*arguments)
+        assert result.returncode == 2
+        assert "TLS needs --ssl-key and --ssl-cert" in result.stderr.splitlines()[-1]
+
+
 def test_version():
     assert re.fullmatch(r"dcproxy \d+\.\d+\.\d+(\.dev\d+)?\n", dcproxy("--version").stdout)
 
@@ -81,6 +200,7 @@ def test_help_names_each_option():
         (["-i", "openstack"], "invalid choice: 'openstack'"),
         (["-c", "nothing.ini"], "there is no file nothing.ini"),
         (["--check"], "--check needs --config"),
+        (["-k", "nothing.pem", "-C", "nothing.pem"], "there is no file nothing.pem"),
         (["-c", PROXY_INI, "-P", "eu-west-1"], "--config excludes --provider"),
     ],
 )

@@ -61,12 +61,22 @@ def test_snapshot_requests_go_to_ec2(front, old, programmed_ec2):
         SNAPSHOT,
         "/api;driver=ec2/storage_snapshots",
         "/api;driver=ec2;provider=eu-west-1/storage_snapshots",
+        "/api;driver=EC2;provider=EU-WEST-1/storage_snapshots",
+        f"{SNAPSHOTS}?api[driver]=Ec2",
+        f"{SNAPSHOTS};driver=mock",
     ):
         response, body = front.get(address, headers)
         assert response.status == 200
         assert etree.fromstring(body).xpath("//@id")[0] == "snap-12345678"
     response, _ = front.get(f"{SNAPSHOTS}/new", {"Accept": "text/html"})
     assert response.status == 200
+    assert old.requests == []
+
+
+def test_driver_of_the_header_takes_precedence_over_the_query(front, old, programmed_ec2):
+    programmed_ec2.respond = always(snapshots_page(""))
+    headers = {"Authorization": AUTHORIZATION, "X-Deltacloud-Driver": "EC2"}
+    assert front.get(f"{SNAPSHOTS}?api[driver]=mock", headers)[0].status == 200
     assert old.requests == []
 
 
@@ -101,6 +111,10 @@ def test_unsupported_method_on_snapshots_is_405_from_the_filter(front, old):
         ("GET", "/api;driver=mock/storage_snapshots", {}),
         ("GET", SNAPSHOTS, {"X-Deltacloud-Driver": "openstack"}),
         ("GET", "/api;driver=mock/storage_snapshots", {"X-Deltacloud-Driver": "ec2"}),
+        ("GET", f"{SNAPSHOTS}?api%5Bdriver%5D=mock&x=%E9", {}),
+        ("GET", f"{SNAPSHOTS}?api%5Bdriver%5D=ec2", {"X-Deltacloud-Driver": "Mock"}),
+        ("GET", "/api;driver=mock/storage_snapshots?api%5Bdriver%5D=ec2", {}),
+        ("GET", "/api/docs/storage_snapshots", {}),
         ("GET", "/a//b/../c?d=/../e", {}),
         ("GET", "//evil/api/storage_snapshots", {}),
         ("GET", "/caf%C3%A9?q=%FF", {}),
@@ -116,6 +130,12 @@ def test_other_requests_reach_the_old_server_unchanged(front, old, method, addre
         assert request.headers.get_all(name) == [value]
     assert (response.status, response.reason) == (299, "Quite Fine")
     assert body == b"firstsecond"
+
+
+def test_brackets_of_a_query_are_passed_on_as_percent_escapes(front, old):
+    assert front.get(f"{SNAPSHOTS}?api[driver]=mock")[0].status == 299
+    [request] = old.requests
+    assert request.requestline.split()[1] == f"{SNAPSHOTS}?api%5Bdriver%5D=mock"
 
 
 def test_response_loses_only_its_hop_by_hop_headers(front, old):

@@ -86,7 +86,8 @@ def test_log_line_of_a_request(line_of, programmed_ec2):
 def test_log_line_contains_an_ec2_request_id_from_a_header(line_of, programmed_ec2):
     response = EC2Response(b"<a/>", headers=(("x-amzn-RequestId", "in-the-header"),))
     programmed_ec2.respond = always(response)
-    assert line_of("header", SNAPSHOTS)["ec2_request_ids"] == ["in-the-header"]
+    # The response cannot be read, so the request is repeated.
+    assert line_of("header", SNAPSHOTS)["ec2_request_ids"] == ["in-the-header"] * 3
 
 
 def test_log_line_of_an_unknown_address(line_of):
@@ -105,10 +106,25 @@ def test_log_line_contains_ec2_error_and_retries(line_of, programmed_ec2):
 
 
 def test_log_line_of_a_client_error_has_level_info(line_of, programmed_ec2):
-    programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
-    line = line_of("forbidden", SNAPSHOTS)
-    assert (line["level"], line["error_code"]) == ("info", "UnauthorizedOperation")
+    line = line_of("unknown", f"{SNAPSHOTS}/x")
+    assert (line["level"], line["status"]) == ("info", 404)
     assert "error" not in line
+    assert "error_code" not in line
+
+
+@pytest.mark.parametrize(
+    ("code", "of_ec2", "status"),
+    [
+        ("UnauthorizedOperation", 403, 502),
+        ("AuthFailure", 401, 401),
+        ("InvalidSnapshot.NotFound", 400, 404),
+    ],
+)
+def test_log_line_of_a_refusal_has_level_warning(line_of, programmed_ec2, code, of_ec2, status):
+    programmed_ec2.respond = always(error_response(code, of_ec2))
+    line = line_of(f"refused-{code}", f"{SNAPSHOTS}/snap-12345678")
+    assert (line["level"], line["status"], line["error_code"]) == ("warning", status, code)
+    assert line.get("error") == (f"{code}: EC2 says no." if status == 502 else None)
 
 
 def test_log_line_of_an_aborted_list_has_level_error(line_of, programmed_ec2):
@@ -137,7 +153,7 @@ def test_log_line_in_text_format(tmp_path, ec2_server, programmed_ec2):
         server.get(SNAPSHOTS, {"Authorization": AUTHORIZATION, "X-Request-Id": "readable"})
         log = wait_until(lambda: re.search(".*readable.*", server.log.read_text()), "the line")
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO GET /api/storage_snapshots 401 "
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING GET /api/storage_snapshots 401 "
         r"request_id=readable duration=[\d.e-]+ operation=storage_snapshots\.index "
         rf"provider=us-east-1 access_key_id={CALLER[0][-4:]} "
         r"ec2_request_ids=ea966190-f9aa-478e-9ede-example retries=0 error_code=AuthFailure",

@@ -4,7 +4,9 @@ import socket
 
 import pytest
 
-from tests.support.callers import AUTHORIZATION
+from tests.support.callers import AUTHORIZATION, basic_authorization
+from tests.support.ec2_responses import snapshots_page
+from tests.support.responders import always
 
 LINE = "GET /api HTTP/1.1\r\n"
 HOST = "Host: localhost\r\n"
@@ -57,8 +59,28 @@ def test_malformed_request_is_4xx_and_the_next_request_is_served(server, program
     assert "Traceback" not in server.log.read_text()
 
 
-def test_request_without_a_host_is_served(server):
-    assert status_of(server, "GET /api HTTP/1.0\r\n\r\n") == 200
+@pytest.mark.parametrize(("version", "status"), [("1.0", 200), ("1.1", 400)])
+def test_host_may_be_missing_in_http_1_0_only(server, version, status):
+    assert status_of(server, f"GET /api HTTP/{version}\r\n\r\n") == status
+
+
+def test_line_feed_in_credentials_is_400_over_http(server, programmed_ec2):
+    """The application accepts it, but gunicorn passes on no header that contains one."""
+    encoded = AUTHORIZATION.removeprefix("Basic ")
+    for line_end in ("\n", "\r\n ", "\n\t"):
+        folded = f"Authorization: Basic {encoded[:9]}{line_end}{encoded[9:]}\r\n"
+        assert status_of(server, f"GET /api/realms HTTP/1.1\r\n{HOST}{folded}\r\n") == 400
+    assert programmed_ec2.requests == []
+
+
+def test_credentials_without_padding_are_accepted_over_http(server, programmed_ec2):
+    programmed_ec2.respond = always(snapshots_page(""))
+    encoded = basic_authorization("AKID:ab").rstrip("=")
+    assert len(encoded.removeprefix("Basic ")) % 4 != 0
+    for text in (encoded, f"{encoded[:-3]}  {encoded[-3:]}"):
+        request = f"GET /api/storage_snapshots HTTP/1.1\r\n{HOST}Authorization: {text}\r\n\r\n"
+        assert status_of(server, request) == 200
+    assert [request.access_key_id for request in programmed_ec2.requests] == ["AKID"] * 2
 
 
 def test_forwarded_headers_are_ignored(server):

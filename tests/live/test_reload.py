@@ -20,7 +20,7 @@ from tests.support.servers import (
 )
 
 METRICS_FOLDERS = "dcproxy-metrics-*"
-REQUESTS = ("dcproxy_requests_total", ("entry_point.show", "200"))
+REQUESTS = ("dcproxy_requests_total", ("entry_point.show", "ok", "200"))
 
 
 @pytest.fixture

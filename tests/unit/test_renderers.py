@@ -4,11 +4,11 @@ import json as json_module
 
 import pytest
 from bs4 import BeautifulSoup
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from dcproxy.deltacloud.models import ErrorDocument, StorageSnapshot
+from dcproxy.deltacloud.models import ErrorDocument, StorageSnapshot, StorageVolume
 from dcproxy.deltacloud.renderers import html, json, xml
 from tests.support.package import URLS
 
@@ -89,6 +89,7 @@ def test_list_is_rendered_page_by_page(documents):
     assert [count for count, has_snapshot in seen if has_snapshot] == [1, 2, 3]
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_any_text_survives_every_format(name, description):
     snapshot = SNAPSHOT._replace(name=name, description=description)
@@ -101,9 +102,39 @@ def test_any_text_survives_every_format(name, description):
     assert page.find("dd").text == expected[0]
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_error_in_xml_is_always_well_formed(message, url, parameters):
     error = ErrorDocument(400, "Bad Request", message, "", url, "", parameters)
     text = xml.error(error, URLS)
     root = read_xml(text.encode("utf-8", "replace").decode())
     assert len(root.findall("request/param")) == len(parameters)
+
+
+def test_white_space_in_attributes_survives():
+    text = " a\tb\nc\rd "
+    volume = StorageVolume(
+        id="vol-0bc0de60",
+        name="data",
+        created="Thu Jul 28 21:54:19 UTC 2011",
+        created_iso="2011-07-28T21:54:19.000Z",
+        state="IN-USE",
+        capacity=8,
+        realm_id="us-east-1a",
+        instance_id="i-1a2b3c4d",
+        device=text,
+    )
+    document = xml.member("storage_volumes", volume, URLS)
+    assert "name=' a&#9;b&#10;c&#13;d '" in document
+    root = read_xml(document)
+    assert root.find("mount/device").get("name") == text
+    assert root.findtext("device") == text
+
+
+@settings(deadline=None)
+@given(TEXTS, st.sampled_from("\t\n\r"))
+def test_any_text_survives_in_attributes(text, space):
+    url = f"/api?id={space}{text}{space}"
+    error = ErrorDocument(400, "Bad Request", "", "", url, "", {url: url})
+    root = read_xml(xml.error(error, URLS))
+    assert root.get("url") == root.find("request/param").get("name") == url

@@ -168,35 +168,44 @@ def test_name_of_a_snapshot_without_a_name_tag_is_its_id():
     ("code", "of_ec2", "status"),
     [
         ("AuthFailure", 401, 401),
+        ("AuthFailure", 403, 502),
         ("InvalidClientTokenId", 403, 401),
         ("InvalidAccessKeyId", 403, 401),
         ("SignatureDoesNotMatch", 403, 401),
         ("IncompleteSignature", 400, 401),
         ("MissingAuthenticationToken", 403, 401),
         ("ExpiredToken", 400, 401),
-        ("RequestExpired", 400, 401),
-        ("UnauthorizedOperation", 403, 403),
-        ("AccessDenied", 403, 403),
-        ("OptInRequired", 401, 403),
-        ("Blocked", 400, 403),
-        ("PendingVerification", 400, 403),
+        ("UnauthorizedOperation", 403, 502),
+        ("AccessDenied", 403, 502),
+        ("OptInRequired", 401, 502),
+        ("Blocked", 400, 502),
+        ("PendingVerification", 400, 502),
         ("InvalidSnapshot.NotFound", 400, 404),
         ("InvalidVolume.NotFound", 400, 404),
-        ("MissingParameter", 400, 400),
-        ("InvalidParameterValue", 400, 400),
-        ("InvalidParameterCombination", 400, 400),
-        ("InvalidSnapshotID.Malformed", 400, 400),
-        ("InvalidSnapshot.InUse", 400, 409),
-        ("IncorrectState", 400, 409),
-        ("SnapshotLimitExceeded", 400, 409),
-        ("ConcurrentSnapshotLimitExceeded", 400, 409),
+        ("MissingParameter", 400, 502),
+        ("InvalidParameterValue", 400, 502),
+        ("InvalidParameterCombination", 400, 502),
+        ("InvalidSnapshotID.Malformed", 400, 404),
+        ("InvalidSnapshotId.Malformed", 400, 404),
+        ("InvalidVolumeID.Malformed", 400, 404),
+        ("InvalidInstanceID.Malformed", 400, 502),
+        ("InvalidSnapshot.InUse", 400, 502),
+        ("IncorrectState", 400, 502),
+        ("SnapshotLimitExceeded", 400, 502),
+        ("ConcurrentSnapshotLimitExceeded", 400, 502),
+        ("SnapshotCreationPerVolumeRateExceeded", 400, 502),
         ("RequestLimitExceeded", 503, 502),
         ("Throttling", 400, 502),
         ("InternalError", 500, 502),
         ("Unavailable", 503, 502),
-        ("NeverHeardOfIt", 400, 400),
-        ("NeverHeardOfIt", 404, 404),
-        ("NeverHeardOfIt", 418, 400),
+        ("InternalError", 400, 502),
+        ("InvalidSnapshot.NotFound", 500, 502),
+        ("AuthFailure", 500, 502),
+        ("NeverHeardOfIt", 400, 502),
+        ("NeverHeardOfIt", 401, 502),
+        ("NeverHeardOfIt", 403, 502),
+        ("NeverHeardOfIt", 404, 502),
+        ("NeverHeardOfIt", 418, 502),
         ("NeverHeardOfIt", 429, 502),
         ("NeverHeardOfIt", 500, 502),
         ("NeverHeardOfIt", 307, 502),
@@ -208,3 +217,58 @@ def test_status_of_an_ec2_error(code, of_ec2, status):
     assert error.status == status
     assert error.code == code
     assert error.message == f"{code}: No."
+
+
+def error_of(code, of_ec2):
+    """Translate what EC2 sends with this code and this HTTP status."""
+    outcome = outcome_of_response(code, of_ec2)
+    return translation.api_error(EC2Error("No.", outcome, code=code, http_status=of_ec2))
+
+
+@pytest.mark.parametrize("code", ["RequestExpired", "InvalidSecurity.RequestHasExpired"])
+def test_expired_request_says_that_the_clock_of_the_server_is_wrong(code):
+    error = error_of(code, 400)
+    assert (error.status, error.code) == (502, code)
+    assert error.message == f"{code}: No. The clock of this server is wrong."
+    assert not error.is_refusal
+
+
+@pytest.mark.parametrize("status", [307, 400, 401, 403, 404, 418, 500, 503])
+def test_status_without_an_ec2_code_decides_nothing(status):
+    error = error_of("", status)
+    assert (error.status, error.is_refusal) == (502, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "of_ec2", "retry_after", "is_refusal"),
+    [
+        ("UnauthorizedOperation", 403, None, True),
+        ("InvalidSnapshot.InUse", 400, None, True),
+        ("SnapshotLimitExceeded", 400, None, True),
+        ("AuthFailure", 403, None, True),
+        ("SnapshotCreationPerVolumeRateExceeded", 400, "15", True),
+        ("InvalidSnapshot.NotFound", 400, None, True),
+        ("RequestLimitExceeded", 503, "5", False),
+        ("InternalError", 500, "5", False),
+        ("", 403, "5", False),
+    ],
+)
+def test_retry_after_is_sent_only_where_repeating_helps(code, of_ec2, retry_after, is_refusal):
+    error = error_of(code, of_ec2)
+    assert error.headers.get("Retry-After") == retry_after
+    assert error.is_refusal == is_refusal
+
+
+def test_names_of_providers_are_regions_and_hosts_in_lower_case():
+    hosts = {"us-east-1": "ec2.us-east-1.amazonaws.com", "RegionOne": "Cloud.example.org"}
+    assert translation.provider_names(hosts) == {
+        "us-east-1": "us-east-1",
+        "ec2.us-east-1.amazonaws.com": "us-east-1",
+        "regionone": "RegionOne",
+        "cloud.example.org": "RegionOne",
+    }
+
+
+def test_host_of_several_regions_names_none_of_them():
+    names = translation.provider_names(dict.fromkeys(["us-east-1", "eu-west-1"], "127.0.0.1:5000"))
+    assert names == {"us-east-1": "us-east-1", "eu-west-1": "eu-west-1"}

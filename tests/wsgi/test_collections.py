@@ -50,7 +50,11 @@ def test_volume_in_xml(programmed_client, programmed_ec2):
         ("mount", {}, None),
         ("instance", {"id": "i-1a2b3c4d"}, None),
         ("device", {"name": "/dev/sdf"}, None),
+        ("device", {}, "/dev/sdf"),
+        ("actions", {}, None),
     ]
+    # The Ruby gems read the second one, which is beside the mount.
+    assert [child.tag for child in volume][-3:] == ["mount", "device", "actions"]
 
 
 def test_volume_in_json(programmed_client, programmed_ec2):
@@ -78,6 +82,9 @@ def test_volume_in_json(programmed_client, programmed_ec2):
 def test_unattached_volume_has_no_mount(client, volume_id):
     volume = read_xml(client.get(f"/api/storage_volumes/{volume_id}"))
     assert volume.find("mount") is None
+    assert volume.find("device") is None
+    # The Ruby gem 0.3.0 shows no state without it.
+    assert len(volume.find("actions")) == 0
     assert volume.findtext("state") == "AVAILABLE"
     assert volume.findtext("name") == volume_id
     response = client.get(f"/api/storage_volumes/{volume_id}?format=json")
@@ -149,10 +156,11 @@ def test_collections_of_ec2_need_credentials(anonymous_client, address):
     anonymous_client.get(address, status=401)
 
 
-def test_denied_collection_is_403(programmed_client, programmed_ec2):
+def test_denied_collection_is_502_with_the_ec2_code(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
-    programmed_client.get("/api/realms", status=403)
-    programmed_client.get("/api/storage_volumes", status=403)
+    for address in ("/api/realms", "/api/storage_volumes"):
+        message = read_xml(programmed_client.get(address, status=502)).findtext("message")
+        assert message.startswith("UnauthorizedOperation: EC2 says no.")
 
 
 def test_drivers_need_no_credentials_and_list_the_providers():

@@ -55,3 +55,9 @@ def test_every_href_resolves_to_a_document(client, regional_ec2, format, start):
     for collection in ("drivers", "realms", "storage_snapshots", "storage_volumes"):
         assert any(f"/{collection}/" in address for address in seen) or format == "json"
         assert any(address.endswith(f"/{collection}") for address in seen)
+
+
+def test_every_address_of_the_docs_resolves(anonymous_client):
+    docs = etree.fromstring(anonymous_client.get("/api/docs").body)
+    for url in docs.xpath("collection/@url"):
+        anonymous_client.get(url, status=200)

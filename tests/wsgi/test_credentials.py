@@ -76,3 +76,15 @@ def test_authorization_scheme_is_case_insensitive(programmed_client):
 )
 def test_ec2_operations_need_credentials(anonymous_client, method, address):
     anonymous_client.request(address, method=method, status=401)
+
+
+def test_base64_with_line_feeds_or_without_padding_is_accepted(programmed_client, programmed_ec2):
+    programmed_client.authorization = None
+    encoded = basic_authorization(f"AKID:{'s' * 60}").removeprefix("Basic ")
+    assert encoded.endswith("=")
+    for text in (encoded.rstrip("="), f"{encoded[:60]} {encoded[60:]}"):
+        programmed_client.get(SNAPSHOTS, headers={"Authorization": f"Basic {text}"}, status=200)
+    # A server of HTTP accepts no line feed in a header; one that calls WSGI itself may pass it on.
+    environ = {"HTTP_AUTHORIZATION": f"Basic {encoded[:60]}\n{encoded[60:]}\n"}
+    programmed_client.get(SNAPSHOTS, extra_environ=environ, status=200)
+    assert [request.access_key_id for request in programmed_ec2.requests] == ["AKID"] * 3

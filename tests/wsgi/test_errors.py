@@ -45,9 +45,9 @@ def test_error_in_xml_begins_with_the_error_element(client):
 
 def test_error_in_html_contains_the_ec2_code_and_message(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403, "<b>No."))
-    page = programmed_client.get(f"{SNAPSHOT}?format=html", status=403)
-    assert page.html.h1.text == "403 Forbidden"
-    assert page.html.main.p.text == "UnauthorizedOperation: <b>No."
+    page = programmed_client.get(f"{SNAPSHOT}?format=html", status=502)
+    assert page.html.h1.text == "502 Bad Gateway"
+    assert page.html.main.p.text.startswith("UnauthorizedOperation: <b>No. (X-Request-Id: ")
 
 
 def test_ec2_authentication_failure_is_401_with_a_challenge(programmed_client, programmed_ec2):
@@ -130,7 +130,7 @@ def test_bug_is_500_without_internals(programmed_client, programmed_ec2, monkeyp
 def test_no_error_discloses_the_secret(programmed_client, programmed_ec2, format, status):
     programmed_ec2.respond = always(error_response("Whatever", status))
     response = programmed_client.get(f"{SNAPSHOT}?format={format}", expect_errors=True)
-    assert response.status_code in {400, 403, 502}
+    assert response.status_code == 502
     for hidden in (CALLER[1], "Signature=", "Traceback", "dcproxy/", programmed_ec2.url):
         assert hidden not in response.text
 
@@ -154,3 +154,78 @@ def test_failed_creates_do_not_use_up_the_retries_of_reads(programmed_client, pr
 def test_429_without_a_code_is_throttling(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(EC2Response(b"<html>slow down</html>", 429))
     assert programmed_client.get(SNAPSHOT, status=502).headers["Retry-After"]
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 500, 503])
+@pytest.mark.parametrize("body", [b"", b"<html><h1>Forbidden</h1></html>", b"<Response/>"])
+def test_status_without_an_ec2_error_document_is_502(
+    programmed_client, programmed_ec2, status, body
+):
+    programmed_ec2.respond = always(EC2Response(body, status))
+    addresses = [SNAPSHOT, SNAPSHOTS, f"{SNAPSHOTS}?id=snap-12345678", "/api/realms"]
+    for address in addresses:
+        response = programmed_client.get(address, status=502)
+        assert response.headers["Retry-After"]
+    programmed_client.delete(SNAPSHOT, status=502)
+
+
+@pytest.mark.parametrize("code", ["UnauthorizedOperation", "InvalidSnapshot.InUse", "Unheard"])
+def test_refusal_is_502_without_retry_after(programmed_client, programmed_ec2, code):
+    programmed_ec2.respond = always(error_response(code))
+    for response in (
+        programmed_client.get(SNAPSHOT, status=502),
+        programmed_client.delete(SNAPSHOT, status=502),
+    ):
+        assert read_xml(response).findtext("message").startswith(f"{code}: EC2 says no.")
+        assert "Retry-After" not in response.headers
+    assert len(programmed_ec2.requests) == 2
+
+
+@pytest.mark.parametrize("prefix", ["Client.", "Server."])
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("InvalidSnapshot.NotFound", 404), ("AuthFailure", 401), ("InvalidSnapshot.InUse", 502)],
+)
+def test_prefix_of_an_ec2_code_is_removed(programmed_client, programmed_ec2, prefix, code, status):
+    of_ec2 = 401 if status == 401 else 400
+    programmed_ec2.respond = always(error_response(prefix + code, of_ec2))
+    document = programmed_client.get(f"{SNAPSHOT}?format=json", status=status).json
+    assert document["error"] == code
+    assert document["message"].startswith(f"{code}: ")
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_auth_failure_with_another_status_is_502(programmed_client, programmed_ec2, status):
+    programmed_ec2.respond = always(error_response("AuthFailure", status))
+    response = programmed_client.get(SNAPSHOT, status=502)
+    assert "WWW-Authenticate" not in response.headers
+
+
+@pytest.mark.parametrize("code", ["RequestExpired", "InvalidSecurity.RequestHasExpired"])
+def test_expired_signature_is_502_blaming_the_clock(programmed_client, programmed_ec2, code):
+    programmed_ec2.respond = always(error_response(code))
+    for address in (SNAPSHOT, "/api?force_auth=1"):
+        message = read_xml(programmed_client.get(address, status=502)).findtext("message")
+        assert "The clock of this server is wrong." in message
+
+
+@pytest.mark.parametrize(
+    ("response", "status", "level", "code"),
+    [
+        (error_response("UnauthorizedOperation", 403), 502, "WARNING", "UnauthorizedOperation"),
+        (error_response("InvalidSnapshot.NotFound"), 404, "WARNING", "InvalidSnapshot.NotFound"),
+        (error_response("AuthFailure", 401), 401, "WARNING", "AuthFailure"),
+        (error_response("InternalError", 500), 502, "ERROR", "InternalError"),
+        (error_response("RequestLimitExceeded", 503), 502, "ERROR", "RequestLimitExceeded"),
+        (error_response("RequestExpired"), 502, "ERROR", "RequestExpired"),
+        (EC2Response(b"<html>Forbidden</html>", 403), 502, "ERROR", None),
+    ],
+)
+def test_refusal_is_logged_as_a_warning_and_an_outage_as_an_error(
+    programmed_client, programmed_ec2, caplog, response, status, level, code
+):
+    programmed_ec2.respond = always(response)
+    programmed_client.get(SNAPSHOT, status=status)
+    [record] = [record for record in caplog.records if record.name == "dcproxy.requests"]
+    assert record.levelname == level
+    assert (getattr(record, "error_code", None) or None) == code

@@ -3,9 +3,12 @@
 import pytest
 
 from tests.support.addresses import SNAPSHOTS
-from tests.support.ec2_responses import error_response, snapshots_page
+from tests.support.ec2_responses import EC2Response, error_response, snapshots_page
+from tests.support.package import EC2_CALL
 from tests.support.responders import always, in_turn, second_page_fails
 from tests.wsgi.conftest import metrics_of
+
+INDEX = "storage_snapshots.index"
 
 
 def test_health_needs_no_credentials_and_does_not_call_ec2(programmed_client, programmed_ec2):
@@ -18,9 +21,9 @@ def test_requests_are_counted_by_operation_and_status(programmed_client, increas
     programmed_client.get(SNAPSHOTS)
     programmed_client.get(f"{SNAPSHOTS}/x", status=404)
     programmed_client.get("/nowhere", status=404)
-    assert increase_of("dcproxy_requests_total", "200", "storage_snapshots.index") == 1
-    assert increase_of("dcproxy_requests_total", "404", "storage_snapshots.show") == 1
-    assert increase_of("dcproxy_requests_total", "404", "none") == 1
+    assert increase_of("dcproxy_requests_total", "200", "ok", "storage_snapshots.index") == 1
+    assert increase_of("dcproxy_requests_total", "404", "refused", "storage_snapshots.show") == 1
+    assert increase_of("dcproxy_requests_total", "404", "none", "refused") == 1
     assert increase_of("dcproxy_request_duration_seconds_count", "storage_snapshots.index") == 1
 
 
@@ -28,7 +31,7 @@ def test_ec2_calls_and_retries_are_counted(programmed_client, programmed_ec2, in
     programmed_ec2.respond = in_turn(error_response("InternalError", 500), snapshots_page(""))
     programmed_client.get(SNAPSHOTS)
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
-    programmed_client.get(SNAPSHOTS, status=403)
+    programmed_client.get(SNAPSHOTS, status=502)
     assert increase_of("dcproxy_ec2_requests_total", "DescribeSnapshots", "ok") == 1
     assert increase_of("dcproxy_ec2_requests_total", "DescribeSnapshots", "refused") == 1
     assert increase_of("dcproxy_ec2_retries_total") == 1
@@ -55,4 +58,34 @@ def test_health_and_metrics_paths_are_configurable(client_with):
 def test_response_304_is_counted_with_its_status_and_operation(programmed_client, increase_of):
     tag = programmed_client.get("/api").headers["ETag"]
     programmed_client.get("/api", headers={"If-None-Match": tag}, status=304)
-    assert increase_of("dcproxy_requests_total", "304", "entry_point.show") == 1
+    assert increase_of("dcproxy_requests_total", "304", "entry_point.show", "ok") == 1
+
+
+@pytest.mark.parametrize(
+    ("response", "status", "result"),
+    [
+        (error_response("UnauthorizedOperation", 403), "502", "refused"),
+        (error_response("InvalidSnapshot.InUse"), "502", "refused"),
+        (error_response("AuthFailure", 401), "401", "refused"),
+        (error_response("InternalError", 500), "502", "failed"),
+        (error_response("RequestLimitExceeded", 503), "502", "failed"),
+        (error_response("RequestExpired"), "502", "failed"),
+        (EC2Response(b"<html>Forbidden</html>", 403), "502", "failed"),
+    ],
+)
+def test_refusals_are_counted_apart_from_failures(
+    programmed_client, programmed_ec2, increase_of, response, status, result
+):
+    programmed_ec2.respond = always(response)
+    programmed_client.get(SNAPSHOTS, status=int(status))
+    counted = {
+        other: increase_of("dcproxy_requests_total", *sorted([status, other, INDEX]))
+        for other in ("ok", "refused", "failed")
+    }
+    assert counted == {"ok": 0, "refused": 0, "failed": 0, result: 1}
+
+
+def test_defect_is_counted_as_failed(programmed_client, increase_of, monkeypatch):
+    monkeypatch.setattr(EC2_CALL, None)
+    programmed_client.get(SNAPSHOTS, status=500)
+    assert increase_of("dcproxy_requests_total", "500", "failed", INDEX) == 1

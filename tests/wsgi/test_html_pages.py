@@ -63,7 +63,7 @@ def test_form_error_keeps_the_input_and_is_linked_to_its_field(client, volume_id
 
 @pytest.mark.parametrize(
     ("code", "of_ec2", "status"),
-    [("SnapshotLimitExceeded", 400, 409), ("UnauthorizedOperation", 403, 403), ("X", 500, 502)],
+    [("SnapshotLimitExceeded", 400, 502), ("UnauthorizedOperation", 403, 502), ("X", 500, 502)],
 )
 def test_form_error_without_a_field_keeps_the_input(
     programmed_client, programmed_ec2, code, of_ec2, status

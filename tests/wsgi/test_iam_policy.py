@@ -46,10 +46,10 @@ def test_table_says_what_each_action_is_needed_for():
 
 
 @pytest.fixture(scope="module")
-def status_of(module_monkeypatch):
+def response_to(module_monkeypatch):
     """Run moto with its IAM, where one user has the policy and each other one lacks an action.
 
-    Gives a function: the status of the request that needs ``action``, of the user who lacks
+    Gives a function: the response to the request that needs ``action``, of the user who lacks
     ``lacking``.
     """
     # The calls of this fixture are not authorised: moto needs their exact number.
@@ -64,13 +64,13 @@ def status_of(module_monkeypatch):
         snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
         callers = {lacking: user_without(iam, lacking) for lacking in (None, *REQUESTS)}
 
-        def status(action, lacking):
+        def response(action, lacking):
             client = client_of(new_application(ec2_endpoint_url=url), callers[lacking])
             method, address = REQUESTS[action]
             address = address.format(volume_id=volume_id, snapshot_id=snapshot_id)
-            return client.request(address, method=method, status="*").status_int
+            return client.request(address, method=method, status="*")
 
-        yield status
+        yield response
 
 
 def user_without(iam, action):
@@ -93,6 +93,8 @@ def module_monkeypatch():
 
 
 @pytest.mark.parametrize("action", REQUESTS)
-def test_policy_suffices_and_each_request_needs_its_action(status_of, action):
-    assert status_of(action, lacking=action) == 403
-    assert status_of(action, lacking=None) in (200, 201, 204)
+def test_policy_suffices_and_each_request_needs_its_action(response_to, action):
+    denied = response_to(action, lacking=action)
+    assert denied.status_int == 502
+    assert "AccessDenied: " in denied.lxml.findtext("message")
+    assert response_to(action, lacking=None).status_int in (200, 201, 204)

@@ -5,6 +5,7 @@ import pytest
 from tests.support.addresses import SNAPSHOTS
 from tests.support.documents import read_xml
 
+HTML_UTF_8 = "text/html; charset=utf-8"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
@@ -20,15 +21,23 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
         ("application/json", "application/json"),
         ("application/xml;q=0.5, application/json", "application/json"),
         ("application/json;q=0, */*", "application/xml"),
-        ("text/html", "text/html; charset=utf-8"),
-        ("text/html, */*", "text/html; charset=utf-8"),
-        ("TEXT/HTML, */*", "text/html; charset=utf-8"),
-        (BROWSER, "text/html; charset=utf-8"),
+        ("text/html", HTML_UTF_8),
+        ("text/html, */*", HTML_UTF_8),
+        ("TEXT/HTML, */*", HTML_UTF_8),
+        (BROWSER, HTML_UTF_8),
         ("application/json; charset=utf-8", "application/json"),
-        ("text/html;level=1", "text/html; charset=utf-8"),
+        ("text/html;level=1", HTML_UTF_8),
         ("application/json;q=0.5;x=y, application/xml", "application/xml"),
         ("application/json-patch+json, */*", "application/xml"),
         ("not a header", "application/xml"),
+        ("text/xml", "application/xml"),
+        ("Text/XML; charset=utf-8", "application/xml"),
+        ("text/xml;q=0.5, application/json", "application/json"),
+        ("application/json;q=0.5, text/xml", "application/xml"),
+        ("application/xml;q=0, text/xml", "application/xml"),
+        ("application/xhtml+xml", HTML_UTF_8),
+        ("application/xhtml+xml, */*;q=0.1", HTML_UTF_8),
+        ("text/html;q=0.1, application/xhtml+xml;q=0.2, text/xml;q=0.15", HTML_UTF_8),
     ],
 )
 def test_accept_header_selects_the_format(client, snapshot_id, accept, content_type):
@@ -37,7 +46,16 @@ def test_accept_header_selects_the_format(client, snapshot_id, accept, content_t
         assert client.get(address, headers=headers).headers["Content-Type"] == content_type
 
 
-@pytest.mark.parametrize("accept", ["text/plain", "image/png, text/css", "application/xml;q=0"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/plain",
+        "text/xml;q=0",
+        "application/xhtml",
+        "image/png, text/css",
+        "application/xml;q=0",
+    ],
+)
 def test_unsupported_accept_header_is_406(client, accept):
     response = client.get(SNAPSHOTS, headers={"Accept": accept}, status=406)
     assert "application/json" in read_xml(response).findtext("message")
@@ -60,7 +78,7 @@ def test_errors_are_in_the_requested_format(client):
     assert page.html.h1.text.startswith("404")
 
 
-@pytest.mark.parametrize("query", ["a=%ff", "format=yaml", "a=%00&format=json"])
+@pytest.mark.parametrize("query", ["a=%ff%00", "format=yaml", "a=%00&format=json"])
 def test_error_in_the_query_falls_back_to_the_accept_header(client, query):
     headers = {"Accept": "application/json"}
     response = client.get(f"/api?{query}", headers=headers, expect_errors=True)

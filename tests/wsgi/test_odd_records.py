@@ -70,7 +70,7 @@ def test_volume_without_size_zone_and_time(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(volumes("<volumeId>vol-11111111</volumeId><size>n/a</size>"))
     address = "/api/storage_volumes/vol-11111111"
     volume = read_xml(programmed_client.get(address))
-    assert [element.tag for element in volume] == ["name", "state"]
+    assert [element.tag for element in volume] == ["name", "state", "actions"]
     value = programmed_client.get(f"{address}?format=json").json["storage_volume"]
     assert (value["capacity"], value["realm"], value["created"]) == (None, None, None)
     page = programmed_client.get(f"{address}?format=html")

@@ -48,13 +48,16 @@ def test_retry_attempts_limit_the_requests_of_a_call(client_with, programmed_ec2
 @pytest.mark.parametrize("method", ["get", "delete"])
 def test_refused_call_is_not_repeated(programmed_client, programmed_ec2, method):
     programmed_ec2.respond = always(DENIED)
-    getattr(programmed_client, method)(SNAPSHOT, status=403)
+    response = getattr(programmed_client, method)(SNAPSHOT, status=502)
+    assert "UnauthorizedOperation" in response.lxml.findtext("message")
     assert len(programmed_ec2.requests) == 1
 
 
 def test_refusal_after_a_failure_is_not_repeated(programmed_client, programmed_ec2):
     programmed_ec2.respond = in_turn(FAILED, DENIED)
-    programmed_client.get(SNAPSHOT, status=403)
+    response = programmed_client.get(SNAPSHOT, status=502)
+    assert "UnauthorizedOperation" in response.lxml.findtext("message")
+    assert len(programmed_ec2.requests) == 2
 
 
 def test_longest_delays_double_up_to_eight_seconds(programmed_ec2, sleeps):

@@ -46,9 +46,11 @@ def test_create_that_stays_throttled_is_502(scenario):
 
 
 @pytest.mark.parametrize("code", ["InvalidVolume.NotFound", "SnapshotLimitExceeded", "Unheard"])
-def test_rejected_create_is_a_client_error_without_retry(scenario, code):
+def test_rejected_create_is_not_repeated(scenario, code):
     ec2 = scenario.model((error_response(code), NOT_EXECUTED))
-    scenario.create(status="4*")
+    response = scenario.create(status=404 if code == "InvalidVolume.NotFound" else 502)
+    assert response.lxml.findtext("message").startswith(f"{code}: EC2 says no.")
+    assert "Retry-After" not in response.headers
     assert ec2.actions == ["CreateSnapshot"]
 
 
@@ -110,6 +112,96 @@ def test_caller_without_tag_permission_gets_an_untagged_snapshot(scenario):
     assert ec2.actions == ["CreateSnapshot"] * 2
 
 
+CODES_OF_REFUSED_TAGS = [
+    "InvalidParameter",
+    "InvalidParameterValue",
+    "InvalidRequest",
+    "UnknownParameter",
+    "UnsupportedOperation",
+]
+
+
+@pytest.mark.parametrize("code", [*CODES_OF_REFUSED_TAGS, "Client.UnsupportedOperation"])
+def test_create_is_repeated_without_the_tags_that_the_cloud_refuses(scenario, code):
+    ec2 = scenario.model((error_response(code), NOT_EXECUTED))
+    id = id_of(scenario.create(description="d"))
+    assert ec2.snapshots[id]["tags"] == {}
+    assert ec2.actions == ["CreateSnapshot"] * 2
+
+
+@pytest.mark.parametrize("code", CODES_OF_REFUSED_TAGS)
+@pytest.mark.parametrize(
+    "given", [{"name": "weekly"}, {"headers": {"Idempotency-Key": '"k"'}}], ids=["name", "key"]
+)
+def test_create_that_needs_its_tags_gets_the_answer_of_ec2(scenario, code, given):
+    ec2 = scenario.model((error_response(code), NOT_EXECUTED))
+    response = scenario.create(status=502, **given)
+    message = response.lxml.findtext("message")
+    assert message.startswith(f"{code}: EC2 says no. (X-Request-Id: ")
+    assert ec2.actions.count("CreateSnapshot") == 1
+    assert ec2.snapshots == {}
+
+
+@pytest.mark.parametrize("code", CODES_OF_REFUSED_TAGS)
+def test_create_that_is_refused_without_tags_too_gets_the_answer_of_ec2(scenario, code):
+    ec2 = scenario.model(*[(error_response(code), NOT_EXECUTED)] * 3)
+    message = scenario.create(status=502).lxml.findtext("message")
+    assert message.startswith(f"{code}: EC2 says no. (X-Request-Id: ")
+    assert ec2.actions == ["CreateSnapshot"] * 2
+
+
+def test_tags_that_are_refused_after_a_lost_response_are_an_unknown_outcome(scenario):
+    ec2 = scenario.model((LOST, NOT_EXECUTED), (error_response("UnknownParameter"), NOT_EXECUTED))
+    assert "not known" in scenario.create(status=502).lxml.findtext("message")
+    assert ec2.snapshots == {}
+
+
+def test_rate_limit_of_a_volume_is_told_to_the_client_at_once(scenario):
+    code = "SnapshotCreationPerVolumeRateExceeded"
+    ec2 = scenario.model(*[(error_response(code), NOT_EXECUTED)] * 9)
+    response = scenario.create(status=502)
+    assert response.lxml.findtext("message").startswith(f"{code}: EC2 says no.")
+    assert response.headers["Retry-After"] == "15"
+    assert ec2.actions == ["CreateSnapshot"]
+    assert scenario.sleeps == []
+
+
+def test_snapshots_that_an_ignored_filter_should_exclude_are_excluded(scenario):
+    ec2 = scenario.model((None, EXECUTED), (DENIED, NOT_EXECUTED), (None, EXECUTED))
+    tagged, untagged = id_of(scenario.create()), id_of(scenario.create())
+    ec2.ignores_filters = True
+    ec2.create_faults = [(LOST, EXECUTED)]
+    made = id_of(scenario.create())
+    assert made not in {tagged, untagged}
+    assert set(ec2.snapshots) == {tagged, untagged, made}
+    key = {"Idempotency-Key": '"k"'}
+    keyed = id_of(scenario.create(headers=key))
+    assert keyed not in {tagged, untagged, made}
+    assert id_of(scenario.create(headers=key)) == keyed
+    assert set(ec2.snapshots) == {tagged, untagged, made, keyed}
+
+
+def test_ignored_filter_does_not_stand_in_for_a_create_that_was_not_executed(scenario):
+    ec2 = scenario.model()
+    other = id_of(scenario.create())
+    ec2.ignores_filters = True
+    ec2.create_faults = [(LOST, NOT_EXECUTED)]
+    assert id_of(scenario.create()) != other
+    assert len(ec2.snapshots) == 2
+
+
+@pytest.mark.parametrize("page_size", [1000, 5])
+def test_look_for_a_lost_create_asks_for_pages(scenario, programmed_ec2, page_size):
+    scenario.model((LOST, EXECUTED)).has_empty_first_page = True
+    scenario.create(client=scenario.client_with(page_size=page_size))
+    _, first, second = programmed_ec2.requests
+    for look in (first, second):
+        assert look.action == "DescribeSnapshots"
+        assert look.parameters["MaxResults"] == str(page_size)
+        assert look.parameters["Owner.1"] == "self"
+    assert second.parameters["NextToken"] == "more"
+
+
 def test_untagged_create_is_never_resent(scenario):
     ec2 = scenario.model((DENIED, NOT_EXECUTED), (LOST, EXECUTED))
     message = scenario.create(status=502).lxml.findtext("message")
@@ -117,15 +209,22 @@ def test_untagged_create_is_never_resent(scenario):
     assert ec2.actions == ["CreateSnapshot"] * 2
 
 
-def test_caller_without_any_permission_gets_403(scenario):
-    scenario.model((DENIED, NOT_EXECUTED), (DENIED, NOT_EXECUTED))
-    scenario.create(status=403)
+def test_caller_without_any_permission_gets_502_with_the_ec2_code(scenario):
+    ec2 = scenario.model((DENIED, NOT_EXECUTED), (DENIED, NOT_EXECUTED))
+    response = scenario.create(status=502)
+    assert response.lxml.findtext("message").startswith("UnauthorizedOperation: EC2 says no.")
+    assert "Retry-After" not in response.headers
+    assert ec2.actions == ["CreateSnapshot"] * 2
 
 
-def test_name_without_tag_permission_is_403_naming_the_permission(scenario):
+def test_name_without_tag_permission_is_502_naming_the_permission(scenario):
     ec2 = scenario.model((DENIED, NOT_EXECUTED))
-    message = scenario.create(status=403, name="weekly").lxml.findtext("message")
+    response = scenario.create(status=502, name="weekly")
+    message = response.lxml.findtext("message")
+    assert message.startswith("UnauthorizedOperation: EC2 says no. A name also needs")
     assert "ec2:CreateTags" in message
+    assert "Retry-After" not in response.headers
+    assert ec2.actions == ["CreateSnapshot"]
     assert ec2.snapshots == {}
 
 
@@ -295,10 +394,13 @@ def test_unreadable_error_loses_no_snapshot(scenario, body, status):
     assert len(ec2.snapshots) == 1
 
 
-def test_idempotency_key_without_tag_permission_is_403_naming_the_permission(scenario):
+def test_idempotency_key_without_tag_permission_is_502_naming_the_permission(scenario):
     scenario.model((DENIED, NOT_EXECUTED))
-    response = scenario.create(status=403, headers={"Idempotency-Key": '"k"'})
-    assert "ec2:CreateTags" in response.lxml.findtext("message")
+    response = scenario.create(status=502, headers={"Idempotency-Key": '"k"'})
+    message = response.lxml.findtext("message")
+    assert message.startswith("UnauthorizedOperation: EC2 says no. Idempotency-Key also needs")
+    assert "ec2:CreateTags" in message
+    assert "Retry-After" not in response.headers
 
 
 def test_delete_after_a_lost_response_is_204(scenario):

@@ -114,7 +114,10 @@ def test_repeated_next_token_aborts_the_list(programmed_client, programmed_ec2):
 
 def test_error_on_the_first_page_keeps_its_status(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
-    programmed_client.get(SNAPSHOTS, status=403)
+    response = programmed_client.get(SNAPSHOTS, status=502)
+    assert "UnauthorizedOperation" in read_xml(response).findtext("message")
+    programmed_ec2.respond = always(error_response("AuthFailure", 401))
+    programmed_client.get(SNAPSHOTS, status=401)
 
 
 def test_list_without_owners_requests_every_snapshot(programmed_client, programmed_ec2):
