@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterable
+from urllib.parse import quote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from webob import Request, Response
@@ -114,7 +115,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         except Exception as error:
             response = error_response(request, api_error(error), context)
         add_common_headers(response, context)
-        if response.status_code == 200 and context.operation.endswith((".index", ".show")):
+        if request.credentials and response.status_code == 200:
             response.headers["X-Backend-Runtime"] = f"{runtime.monotonic() - started:.6f}"
         return response(environ, start_response)
 
@@ -149,7 +150,7 @@ def _operational_endpoints(settings: Settings) -> dict[str, WSGIApplication]:
 
 
 def _root(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    location = environ.get("SCRIPT_NAME", "") + ENTRY_POINT
+    location = quote(environ.get("SCRIPT_NAME", ""), encoding="latin-1") + ENTRY_POINT
     start_response("302 Found", [("Location", location), ("Content-Length", "0")])
     return []
 

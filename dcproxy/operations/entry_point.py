@@ -4,7 +4,7 @@ from webob import Response
 
 from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import xml
-from dcproxy.ec2.errors import EC2Error
+from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.operations.context import OperationContext, call_ec2
 
 
@@ -22,5 +22,6 @@ def _check_credentials(context: OperationContext) -> None:
         call_ec2(context, xml.zones_response, "DescribeAvailabilityZones")
     except EC2Error as error:
         # A caller who may not list zones has proved who it is.
-        if error.code not in {"UnauthorizedOperation", "AccessDenied"}:
+        is_known = error.code in {"UnauthorizedOperation", "AccessDenied"}
+        if not (is_known and error.outcome is Outcome.REFUSED):
             raise

@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.drivers:
-        parser.exit(message="ec2\nmock\n")
+        print("ec2\nmock")
+        return
     for name in [*(given.ignored or ()), *filter(os.environ.get, ("API_USER", "API_PASSWORD"))]:
         print(f"{parser.prog}: {name} has no effect: {_INSTEAD[name]}", file=sys.stderr)
     if any((given.ssl, given.ssl_key, given.ssl_cert)) and not (given.ssl_key and given.ssl_cert):

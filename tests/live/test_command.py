@@ -73,7 +73,6 @@ def test_mock_stops_within_two_seconds_with_its_children(mock_server, how):
     assert "Traceback" not in mock_server.log.read_text()
 
 
-@pytest.mark.xfail(strict=True, reason="the list is written to stderr")
 @pytest.mark.parametrize("option", ["-l", "--drivers"])
 def test_drivers_are_listed(option):
     result = dcproxy(option)

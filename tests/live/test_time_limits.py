@@ -39,7 +39,7 @@ REQUESTS = {
 
 SLOW = "did not respond before the deadline"
 ENDPOINTS = {
-    silent_endpoint: "did not respond in time",
+    silent_endpoint: "did not respond",
     dripping_head_endpoint: SLOW,
     dripping_body_endpoint: SLOW,
     full_endpoint: "did not accept the connection in time",

@@ -78,10 +78,7 @@ def test_force_auth_accepts_valid_credentials_without_permissions(
     [
         *(error_response(code, 403) for code in ("AuthFailure", "Blocked", "OptInRequired", "X")),
         error_response("InvalidSnapshot.NotFound", 404),
-        pytest.param(
-            error_response("UnauthorizedOperation", 503),
-            marks=pytest.mark.xfail(strict=True, reason="the login ignores the HTTP status"),
-        ),
+        error_response("UnauthorizedOperation", 503),
         *(EC2Response(b"<html>Forbidden</html>", status) for status in (401, 403, 404)),
         *(EC2Response(b"", status) for status in (401, 403, 404)),
     ],
