@@ -250,8 +250,8 @@ def test_malformed_volume_id_does_not_reach_ec2(programmed_client, programmed_ec
 
 
 @pytest.mark.parametrize("id", ["snap-12345678", "snap-0123456789abcdef0", "snap-ABCDEF01"])
-def test_ids_of_8_and_17_hexadecimal_digits_reach_ec2(programmed_client, programmed_ec2, id):
-    programmed_client.get(f"{SNAPSHOTS}/{id}", status=404)
+def test_ids_of_8_and_17_hexadecimal_digits_reach_ec2(client_with, programmed_ec2, id):
+    client_with().get(f"{SNAPSHOTS}/{id}", status=404)
     [request] = programmed_ec2.requests
     assert request.parameters["SnapshotId.1"] == id
 

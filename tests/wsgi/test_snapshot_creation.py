@@ -9,7 +9,7 @@ from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import register_caller
 from tests.support.creation import DENIED, EXECUTED, FAILED, NOT_EXECUTED, THROTTLED, VOLUME, id_of
 from tests.support.ec2_model import LOST
-from tests.support.ec2_responses import EC2Response, error_response
+from tests.support.ec2_responses import EC2Response, created_response, error_response, snapshot_item
 from tests.support.package import CREATE_TAG, POLL_DELAYS
 
 UNREADABLE = EC2Response(b"<html>Welcome!</html>")
@@ -420,3 +420,40 @@ def test_throttled_delete_of_an_unknown_snapshot_is_404(scenario):
 def test_delete_of_an_unknown_snapshot_is_404(scenario):
     scenario.model()
     scenario.client.delete(f"{SNAPSHOTS}/snap-99999999", status=404)
+
+
+class IgnoredTags:
+    """An EC2 that ignores the tags of a create, and says so by an empty list of tags."""
+
+    def __init__(self):
+        self.parameters = []
+
+    def __call__(self, request):
+        assert request.action == "CreateSnapshot"
+        self.parameters.append(request.parameters)
+        item = snapshot_item(f"snap-{len(self.parameters):08x}", name="")
+        return created_response(re.sub("<tagSet>.*</tagSet>", "<tagSet/>", item))
+
+    @property
+    def were_tagged(self):
+        return ["TagSpecification.1.Tag.1.Key" in given for given in self.parameters]
+
+
+def test_cloud_that_ignores_tags_is_noticed_and_gets_no_more(scenario, programmed_ec2, caplog):
+    ec2 = programmed_ec2.respond = IgnoredTags()
+    client = scenario.replica()
+    ids = [id_of(scenario.create(client=client)) for _ in range(3)]
+    assert ids == ["snap-00000001", "snap-00000002", "snap-00000003"]
+    assert ec2.were_tagged == [True, False, False]
+    assert scenario.sleeps == []
+    warnings = [text for text in caplog.messages if "ignores tags" in text]
+    assert len(warnings) == 1
+
+
+def test_idempotency_key_is_400_where_the_cloud_ignores_tags(scenario, programmed_ec2):
+    ec2 = programmed_ec2.respond = IgnoredTags()
+    client = scenario.replica()
+    scenario.create(client=client)
+    response = scenario.create(400, {"Idempotency-Key": '"k"'}, client)
+    assert "ignores tags" in response.lxml.findtext("message")
+    assert len(ec2.parameters) == 1
