@@ -11,7 +11,7 @@ from werkzeug.utils import import_string
 
 from dcproxy import settings, upstream
 from dcproxy.context import RequestContext, Runtime
-from dcproxy.deltacloud.protocol import SERVER
+from dcproxy.deltacloud.protocol import COLLECTIONS, SERVER
 from dcproxy.deltacloud.request import ApiRequest, is_for_snapshots, read_request
 from dcproxy.deltacloud.responses import add_common_headers, error_response, options_response
 from dcproxy.deltacloud.routes import ROUTES
@@ -115,7 +115,9 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         except Exception as error:
             response = error_response(request, api_error(error), context)
         add_common_headers(response, context)
-        if request.credentials and response.status_code == 200:
+        collection, _, operation = request.handler.partition(".")
+        is_read = collection in COLLECTIONS and operation in {"index", "show"}
+        if is_read and response.status_code == 200:
             response.headers["X-Backend-Runtime"] = f"{runtime.monotonic() - started:.6f}"
         return response(environ, start_response)
 
