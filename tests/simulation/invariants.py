@@ -61,7 +61,9 @@ class Rules:
       By default, nothing is excused for that.
 
     A denied snapshot (g) is excused as a copy, and with a key also as a duplicate: that client may
-    repeat its request. The other invariants hold without exception.
+    repeat its request. It stays as well when a deletion of dcproxy failed and a client has deleted
+    the older snapshot of the key before the next one: then it is the only one of its key. The
+    other invariants hold without exception.
     """
 
     deadline: float | None = None
@@ -282,6 +284,7 @@ def _false_refusals(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
         if (
             request.kind in ("refused", "throttled", "unavailable")
             and made[request.name]
+            and not (request.is_warned and _was_deleted_by_a_client(request, outcome))
             and not _is_answered(request, made[request.name], outcome.requests)
         ):
             detail = f"{request.name} {request.status} {request.kind}: {_named(made[request.name])}"

@@ -259,6 +259,16 @@ def test_error_that_denies_a_snapshot(kind):
     assert found([request(kind="unknown")], [snapshot("snap-1", denied)]) == []
 
 
+def test_denied_snapshot_stays_when_a_client_deleted_the_older_one():
+    first = request("client0.1", key="k", snapshot_id="snap-1")
+    second = request("client1.1", key="k", kind="refused", volume_id="vol-2", is_warned=True)
+    deletion = request("client0.2", method="DELETE", target_id="snap-1", kind="ok")
+    one, two = snapshot("snap-1", first), snapshot("snap-2", second, volume_id="vol-2")
+    assert found([first, second], [one, two]) == [invariants.FALSE_REFUSAL]
+    one.deleted_at, one.deleted_by = 2.0, deletion
+    assert found([first, second, deletion], [one, two]) == []
+
+
 def test_answer_with_other_parameters():
     only = request(snapshot_id="snap-1", description="nightly")
     assert found([only], [snapshot("snap-1", only)]) == [invariants.WRONG_SNAPSHOT]
