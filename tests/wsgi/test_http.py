@@ -27,7 +27,7 @@ def test_head_is_get_without_the_body(client, address, format):
     of_head = client.head(f"{address}?format={format}", headers=same)
     assert of_head.body == b""
     for response in (of_get, of_head):
-        response.headers.pop("X-Backend-Runtime")  # differs between two requests
+        response.headers.pop("X-Backend-Runtime", None)  # differs between two requests
     assert dict(of_head.headers) == dict(of_get.headers)
 
 
@@ -152,6 +152,12 @@ def test_method_override_needs_credentials_and_the_own_site(client, anonymous_cl
     anonymous_client.post(address, headers=override, status=401)
     client.post(address, headers=override | {"Origin": "https://evil.example.org"}, status=403)
     client.get(address, status=200)
+
+
+@pytest.mark.xfail(strict=True, reason="its body must be a form, other than that of a DELETE")
+def test_method_override_ignores_a_body_of_another_type(client, snapshot_id):
+    address = f"{SNAPSHOTS}/{snapshot_id}"
+    client.post_json(address, {}, headers={"X-HTTP-Method-Override": "DELETE"}, status=204)
 
 
 def test_method_override_where_nothing_can_be_deleted_is_405(client):
