@@ -146,6 +146,12 @@ def test_method_override_needs_credentials_and_the_own_site(client, anonymous_cl
     client.get(address, status=200)
 
 
+@pytest.mark.xfail(strict=True, reason="its body must be a form, other than that of a DELETE")
+def test_method_override_ignores_a_body_of_another_type(client, snapshot_id):
+    address = f"{SNAPSHOTS}/{snapshot_id}"
+    client.post_json(address, {}, headers={"X-HTTP-Method-Override": "DELETE"}, status=204)
+
+
 def test_method_override_where_nothing_can_be_deleted_is_405(client):
     response = client.post(SNAPSHOTS, headers={"X-HTTP-Method-Override": "DELETE"}, status=405)
     assert response.headers["Allow"] == "GET, HEAD, OPTIONS, POST"

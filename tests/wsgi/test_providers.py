@@ -149,6 +149,27 @@ def test_create_selects_its_region_by_parameters(client, regional_ec2, where):
 
 
 @pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("POST", {"X-HTTP-Method-Override": "DELETE"}),
+        pytest.param(
+            "DELETE", {}, marks=pytest.mark.xfail(strict=True, reason="the form is not read")
+        ),
+    ],
+)
+def test_delete_selects_its_region_by_a_form(client, snapshot_in, method, headers):
+    id = snapshot_in("eu-west-1")
+    response = client.request(
+        f"/api{SNAPSHOTS}/{id}",
+        method=method,
+        body=b"api[driver]=ec2&api[provider]=eu-west-1",
+        headers=headers | {"Content-Type": "application/x-www-form-urlencoded"},
+        status=204,
+    )
+    assert response.headers["X-Deltacloud-Provider"] == "eu-west-1"
+
+
+@pytest.mark.parametrize(
     ("query", "headers"),
     [
         ("?api[provider]=mars-1", {}),
