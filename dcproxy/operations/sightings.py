@@ -6,7 +6,7 @@ older snapshot.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from dcproxy.ec2.records import Snapshot, TaggedSnapshot
 from dcproxy.operations.idempotency import Token
@@ -24,8 +24,19 @@ class Sightings:
         self._seen_at: dict[str, float] = {}
         self._own_ids: set[str] = set()
 
-    def add(self, found: Iterable[TaggedSnapshot], ended_at: float) -> None:
-        """Add the result of a search that ended at ``ended_at``. A failed state is final."""
+    def add(self, found: Sequence[TaggedSnapshot], began_at: float, ended_at: float) -> None:
+        """Add the result of a search that took from ``began_at`` to ``ended_at``.
+
+        A failed state is final. What an earlier search has shown, and this one had to show, was
+        deleted since.
+        """
+        shown = {tagged.snapshot.id for tagged in found}
+        kept = {
+            id: tagged
+            for id, tagged in self._snapshots.items()
+            if id in shown or began_at < self._seen_at.get(id, math.inf) + SETTLE_SECONDS
+        }
+        self._snapshots = kept or self._snapshots
         for tagged in found:
             self._note_own(tagged)
             id = tagged.snapshot.id

@@ -74,7 +74,8 @@ def create(context: OperationContext, volume_id: str, name: str, description: st
         return _send_once(context, params, name_tag)
     sightings = Sightings(token)
     if token.is_keyed:
-        sightings.add(_search(context, token), context.runtime.monotonic())
+        began_at = context.runtime.monotonic()
+        sightings.add(_search(context, token), began_at, context.runtime.monotonic())
         if sightings.usable:
             return _settle(context, sightings, sends=0)
     _require_client(context)
@@ -184,12 +185,20 @@ def _answer(context: OperationContext, sightings: Sightings, sends: int) -> Snap
         if sightings.own_count < sends:
             raise _unknown(EC2Error(message, Outcome.UNKNOWN), sightings.token)
         raise ApiError(502, message)
-    is_foreign = not sightings.token.made(best)
-    age = context.runtime.unix_time() - best.snapshot.start_timestamp
-    if is_foreign and best is not sightings.oldest and age < RECENT_SECONDS:
-        # The request that made it may still delete it: EC2's reads may hide the failure from it.
+    if _may_be_deleted(context, sightings):
         raise ApiError(502, "Another request with this Idempotency-Key is in progress.")
     return best.snapshot
+
+
+def _may_be_deleted(context: OperationContext, sightings: Sightings) -> bool:
+    """Tell whether another request may still delete the best snapshot, which it has made.
+
+    EC2's reads may hide from it that an older snapshot has failed.
+    """
+    best = sightings.best
+    age = context.runtime.unix_time() - best.snapshot.start_timestamp
+    is_foreign = not sightings.token.made(best)
+    return is_foreign and best is not sightings.oldest and age < RECENT_SECONDS
 
 
 def _delete_duplicates(
@@ -338,7 +347,7 @@ def _look(
         began_at = context.runtime.monotonic()
         try:
             found = _search(context, sightings.token)
-            sightings.add(found, context.runtime.monotonic())
+            sightings.add(found, began_at, context.runtime.monotonic())
         except EC2Error as error:
             log.warning(
                 "cannot look for the snapshots of a create: %s",

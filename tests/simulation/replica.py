@@ -26,6 +26,7 @@ from botocore.loaders import JSONFileLoader
 from dcproxy.app import application
 from dcproxy.context import RequestContext, Runtime
 from dcproxy.ec2 import time_limit
+from dcproxy.ec2.time_limit import TimeLimit
 from dcproxy.settings import Settings
 from tests.simulation.ec2 import EPOCH, Request
 from tests.simulation.network import NetworkError
@@ -110,11 +111,14 @@ class _Random(random.Random):
 RANDOM = _Random()
 
 
-class _Time:
-    """Takes the place of the module ``time``."""
+def _begin_limit(limit: TimeLimit, seconds: float) -> None:
+    limit.expires = _clock() + seconds
+    limit.connection = None
+    limit.has_expired = False
 
-    sleep = staticmethod(_sleep)
-    monotonic = staticmethod(_clock)
+
+def _seconds_left(limit: TimeLimit) -> float:
+    return max(limit.expires - _clock(), 0.001)
 
 
 @contextmanager
@@ -125,7 +129,8 @@ def installed() -> Iterator[None]:
     level, propagates = logger.level, logger.propagate
     with (
         patch.object(URLLib3Session, "send", _send),
-        patch.object(time_limit, "time", _Time),
+        patch.object(TimeLimit, "__init__", _begin_limit),
+        patch.object(TimeLimit, "seconds_left", _seconds_left),
         # Its thread would watch real time.
         patch.object(time_limit, "_watch", lambda: None),
         patch.object(RequestContext, "client_has_left", property(_client_has_left)),
