@@ -108,7 +108,7 @@ def _read(
     _check_origin(http, host)
     if not match.is_public:
         yield "credentials", parse_credentials(http.headers.get("Authorization"))
-    if http.method == "POST":
+    if http.method in {"POST", "DELETE"}:
         form = _form(http, query)
         yield "form", form
         yield "provider", _provider(http, matrix, {**query, **form}, providers)
@@ -149,7 +149,8 @@ def _form(http: Request, query: Mapping[str, str]) -> dict[str, str]:
         return parameters.form(http)
     except ApiError as error:
         # Some clients send all parameters in the query, and a body of another type.
-        if error.status == 415 and not {"volume_id", "_method"}.isdisjoint(query):
+        needs_no_form = _method(http) == "DELETE" or not {"volume_id", "_method"}.isdisjoint(query)
+        if error.status == 415 and needs_no_form:
             return {}
         raise
 

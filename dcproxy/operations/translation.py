@@ -132,7 +132,7 @@ def api_error(error: Exception) -> ApiError:
         message,
         code=code,
         parameter="volume_id" if code.startswith("InvalidVolume") else "",
-        retry_after=_RETRY_AFTER.get(code) if is_refusal else RETRY_AFTER,
+        retry_after=RETRY_AFTER if error.outcome is not Outcome.REFUSED else _RETRY_AFTER.get(code),
         is_refusal=is_refusal,
     )
     translated.__cause__ = error

@@ -149,13 +149,7 @@ def test_create_selects_its_region_by_parameters(client, regional_ec2, where):
 
 
 @pytest.mark.parametrize(
-    ("method", "headers"),
-    [
-        ("POST", {"X-HTTP-Method-Override": "DELETE"}),
-        pytest.param(
-            "DELETE", {}, marks=pytest.mark.xfail(strict=True, reason="the form is not read")
-        ),
-    ],
+    ("method", "headers"), [("POST", {"X-HTTP-Method-Override": "DELETE"}), ("DELETE", {})]
 )
 def test_delete_selects_its_region_by_a_form(client, snapshot_in, method, headers):
     id = snapshot_in("eu-west-1")
