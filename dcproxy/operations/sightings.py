@@ -58,10 +58,6 @@ class Sightings:
         """Remove a snapshot that was deleted."""
         del self._snapshots[tagged.snapshot.id]
 
-    def has_shown(self, tagged: TaggedSnapshot) -> bool:
-        """Tell whether a search has found a snapshot."""
-        return tagged.snapshot.id in self._seen_at
-
     @property
     def usable(self) -> list[TaggedSnapshot]:
         """The snapshots that have not failed."""

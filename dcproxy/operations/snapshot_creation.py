@@ -227,8 +227,7 @@ def _delete_duplicates(
     for tagged in duplicates:
         is_deleted = _delete(context, tagged.snapshot.id)
         is_clean &= is_deleted
-        # A search that has shown it shows it again if it still exists.
-        if is_deleted or sightings.has_shown(tagged):
+        if is_deleted:
             sightings.remove(tagged)
     return is_clean
 

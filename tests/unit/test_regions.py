@@ -24,7 +24,7 @@ def test_regions_are_those_of_the_endpoints_and_of_the_partitions(session):
     in_partitions = {region for partition in partitions for region in partition["regions"]}
     pseudo_regions = {region for region in in_partitions if region.endswith("-global")}
     assert set(hosts) == available | in_partitions - pseudo_regions
-    assert {"me-west-1", "sa-west-1", "cn-north-1", "us-iso-east-1"} <= set(hosts)
+    assert {"cn-north-1", "us-iso-east-1"} <= set(hosts)
 
 
 def test_host_of_a_region_is_the_one_that_a_client_uses(session):
