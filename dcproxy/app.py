@@ -103,8 +103,9 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         started = runtime.monotonic()
         deadline = started + settings.deadline - _RESPONSE_SECONDS
         http = Request(environ)
-        # Documents are created for each request, so a part of one cannot be continued.
-        http.range = None
+        # Documents are created for each request: none has parts or a date to compare. WebOb raises
+        # for dates out of range.
+        http.range = http.if_modified_since = None
         request = read_request(http, providers, settings.trusted_hosts)
         context.provider = request.provider or ""
         context.operation = request.handler or "none"

@@ -1,5 +1,6 @@
 """What every part of the package shares: the facts of one request, and the side effects."""
 
+import logging
 import select
 import socket
 import threading
@@ -12,6 +13,8 @@ from typing import NamedTuple
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 _MAX_EC2_REQUEST_IDS = 20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ class RequestContext:
     @property
     def client_has_left(self) -> bool:
         """Whether the client has closed its connection, as far as the server tells."""
-        if self.connection is None:
+        if self.connection is None or not hasattr(select, "POLLRDHUP"):
             return False
         poll = select.poll()
         poll.register(self.connection, select.POLLRDHUP)
@@ -71,9 +74,32 @@ Handler = Callable[[WSGIEnvironment, StartResponse, RequestContext], Iterable[by
 """A WSGI application that is handed the context of the request."""
 
 
+_MAX_JOBS = 100
+_job_slots = threading.BoundedSemaphore(_MAX_JOBS)
+
+
 def run_in_thread(job: Callable[[], None]) -> None:
-    """Run ``job`` in a thread of its own, which ends with the process."""
-    threading.Thread(target=job, daemon=True).start()
+    """Run ``job`` in a thread of its own, which ends with the process.
+
+    It is dropped, with a warning, when too many run already.
+    """
+
+    def run() -> None:
+        try:
+            job()
+        except Exception:
+            log.exception("a background job failed")
+        finally:
+            _job_slots.release()
+
+    if not _job_slots.acquire(blocking=False):
+        log.warning("a background job was dropped: %d are running", _MAX_JOBS)
+        return
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError:
+        _job_slots.release()
+        log.warning("a background job was dropped: there is no thread for it")
 
 
 class Runtime(NamedTuple):

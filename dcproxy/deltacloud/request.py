@@ -63,6 +63,9 @@ def read_request(
         known.update(_read(http, providers, trusted_hosts))
     except ApiError as error:
         known["error"] = error
+    except UnicodeDecodeError as error:
+        known["error"] = ApiError(400, "The prefix of the path is not UTF-8.")
+        known["error"].__cause__ = error
     return ApiRequest(http=http, **known)
 
 

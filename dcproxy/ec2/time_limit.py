@@ -5,6 +5,7 @@ the connection of a request that is still in progress after its limit, such as o
 arrives byte by byte.
 """
 
+import logging
 import os
 import socket
 import threading
@@ -22,6 +23,8 @@ from botocore.awsrequest import (
 )
 from botocore.client import BaseClient
 from urllib3 import Timeout
+
+log = logging.getLogger(__name__)
 
 _WATCH_INTERVAL = 0.25
 _SHORTEST_TIMEOUT = 0.001
@@ -85,7 +88,11 @@ def _shut_down_expired() -> None:
         now = time.monotonic()
         for limit in list(_limits):
             if limit.expires < now and not limit.has_expired:
-                _shut_down(limit)
+                try:
+                    _shut_down(limit)
+                except Exception:
+                    # Other requests depend on this thread.
+                    log.exception("a connection could not be shut down")
 
 
 def _shut_down(limit: TimeLimit) -> None:
@@ -96,7 +103,9 @@ def _shut_down(limit: TimeLimit) -> None:
             served = connection.served
             limit.has_expired = served is not None
             if served is not None:
-                with suppress(OSError):  # it may be closed already
+                # It may be closed already. TLS inside TLS is no socket, but has one.
+                with suppress(OSError):
+                    served = getattr(served, "socket", served)
                     # Not the method of SSLSocket: it is not safe while another thread reads.
                     socket.socket.shutdown(served, socket.SHUT_RDWR)
 

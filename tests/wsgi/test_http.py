@@ -191,3 +191,13 @@ def respond_to_root(client, method, prefix):
 
 def test_root_of_another_path_is_404(anonymous_client):
     anonymous_client.get("//", status=404)
+
+
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 99999 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +9"])
+def test_date_of_a_conditional_request_is_ignored(anonymous_client, date):
+    anonymous_client.get("/api", headers={"If-Modified-Since": date}, status=200)
+
+
+def test_prefix_that_is_not_utf_8_is_400(anonymous_client):
+    request = Request.blank("/api", environ={"SCRIPT_NAME": "/\xff"})
+    assert request.get_response(anonymous_client.app).status_code == 400
