@@ -262,9 +262,10 @@ def _deletions_of_good_ones(outcome: Outcome) -> Iterator[Violation]:
 
 def _was_gone(snapshot: Snapshot, at: float) -> bool:
     # A client may delete its snapshot while another request with its key still deletes duplicates.
+    # Reads show a deleted snapshot until every read replica has learnt of the deletion.
     return (
         snapshot.deleted_at is not None
-        and snapshot.deleted_at <= at
+        and max(snapshot.gone_at, default=snapshot.deleted_at) <= at
         and not _is_deletion_of(snapshot.deleted_by, snapshot)
     )
 
@@ -284,11 +285,20 @@ def _false_refusals(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
         if (
             request.kind in ("refused", "throttled", "unavailable")
             and made[request.name]
-            and not (request.is_warned and _was_deleted_by_a_client(request, outcome))
+            and not (request.is_warned and _has_lost_an_older_one(request, outcome))
             and not _is_answered(request, made[request.name], outcome.requests)
         ):
             detail = f"{request.name} {request.status} {request.kind}: {_named(made[request.name])}"
             yield Violation(FALSE_REFUSAL, detail)
+
+
+def _has_lost_an_older_one(request: ClientRequest, outcome: Outcome) -> bool:
+    """Tell whether a snapshot of the key, which stood in the way of the request, has gone since."""
+    has_failed = request.scope is not None and any(
+        snapshot.sender.scope == request.scope and snapshot.end_state == "error"
+        for snapshot in outcome.snapshots.values()
+    )
+    return has_failed or _was_deleted_by_a_client(request, outcome)
 
 
 def _is_answered(
