@@ -7,7 +7,7 @@ dcproxy, so they change when it does; ``patch`` raises if a name is gone.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -85,7 +85,9 @@ def short_settling() -> Iterator[None]:
 @contextmanager
 def youngest_stays() -> Iterator[None]:
     def youngest(self: Any) -> Any:
-        return max(self.usable or self._snapshots.values(), key=lambda tagged: tagged.age)
+        return max(
+            self.usable or self._snapshots.values(), key=lambda tagged: tagged.creation_order
+        )
 
     with patch.object(Sightings, "best", property(youngest)):
         yield
@@ -122,10 +124,9 @@ def no_tag_check() -> Iterator[None]:
 @_mutation("search for the tag of this create only")
 @contextmanager
 def no_filter() -> Iterator[None]:
-    search = creation._search
-
-    with patch.object(
-        creation, "_search", lambda context, token: search(context, replace(token, filter="*"))
+    with (
+        patch.object(Token, "filter", property(lambda self: "*")),
+        patch.object(Token, "matches", lambda self, tagged: True),
     ):
         yield
 
@@ -168,9 +169,9 @@ def untagged_create_repeated() -> Iterator[None]:
 def no_search_after_lost_response() -> Iterator[None]:
     look = creation._look
 
-    def look_later(context: Any, sightings: Any, delays: Any, *, sends: int) -> Any:
+    def look_later(context: Any, sightings: Any, delays: Any, sends: int) -> float:
         is_lost = delays is creation.LOOK_DELAYS
-        return is_lost or look(context, sightings, delays, sends=sends)
+        return 0.0 if is_lost else look(context, sightings, delays, sends)
 
     with patch.object(creation, "_look", look_later):
         yield
@@ -181,9 +182,9 @@ def no_search_after_lost_response() -> Iterator[None]:
 def repeated_after_failed_search() -> Iterator[None]:
     look = creation._look
 
-    def look_in_vain(context: Any, sightings: Any, delays: Any, *, sends: int) -> Any:
-        has_looked = look(context, sightings, delays, sends=sends)
-        return delays is creation.LOOK_DELAYS or has_looked
+    def look_in_vain(context: Any, sightings: Any, delays: Any, sends: int) -> float:
+        searched_at = look(context, sightings, delays, sends)
+        return 0.0 if delays is creation.LOOK_DELAYS else searched_at
 
     with patch.object(creation, "_look", look_in_vain):
         yield
