@@ -88,7 +88,7 @@ def _stream(context: OperationContext, texts: Iterator[str]) -> Iterator[bytes]:
         request_context = context.request_context
         request_context.list_is_broken = True
         # A list that was cut has failed, whatever the status of its error would be.
-        status = max(failure.status, 502) if failure.status != 500 else 500
+        status = failure.status if failure.status >= 500 else 502
         request_context.record_error(failure.message, failure.code, status, failure.__cause__)
         http_version = context.request.http.http_version
         raise abort_response(request_context.connection, http_version) from error

@@ -305,18 +305,25 @@ def _draw_faults(random: Random) -> Faults:
     return faults
 
 
-def _same_key_with_lag(random: Random, lag: tuple[float, float]) -> Scenario:
-    clients = [
+def _clients_of_one_key(
+    random: Random, count: int, latest_start: float, tries: int = 3
+) -> list[ClientPlan]:
+    return [
         ClientPlan(
             name=f"client{number}",
             account="AKIDALICE",
             region=replica.REGIONS[0],
             volume_id="vol-11111111",
             key="key-0",
-            start_at=random.uniform(0, 2),
+            start_at=random.uniform(0, latest_start),
+            tries=tries,
         )
-        for number in range(random.randint(2, 3))
+        for number in range(count)
     ]
+
+
+def _same_key_with_lag(random: Random, lag: tuple[float, float]) -> Scenario:
+    clients = _clients_of_one_key(random, random.randint(2, 3), latest_start=2)
     behaviour = Behaviour(read_replicas=random.choice((1, 2)), lag=lag)
     return Scenario(clients=clients, replicas=2, behaviour=behaviour)
 
@@ -333,18 +340,7 @@ def _oldest_in_error(random: Random) -> Scenario:
 
 
 def _oldest_fails_while_settling(random: Random) -> Scenario:
-    clients = [
-        ClientPlan(
-            name=f"client{number}",
-            account="AKIDALICE",
-            region=replica.REGIONS[0],
-            volume_id="vol-11111111",
-            key="key-0",
-            start_at=random.uniform(0, 4),
-            tries=1,
-        )
-        for number in range(random.randint(3, 5))
-    ]
+    clients = _clients_of_one_key(random, random.randint(3, 5), latest_start=4, tries=1)
     behaviour = Behaviour(
         read_replicas=3, lag=(0.0, 3.8), error_rate=0.5, pending=(5.0, random.choice((9.0, 12.0)))
     )
