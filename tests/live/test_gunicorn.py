@@ -227,7 +227,8 @@ def test_disconnected_client_stops_the_paging(server, programmed_ec2):
 def open_connections(server):
     """Count the connections that the server has not closed yet."""
     listing = subprocess.run(
-        ["ss", "-Htn", "state", "established", f"( sport = :{server.port} )"],
+        # "connected" includes connections that only the client has closed.
+        ["ss", "-Htn", "state", "connected", "exclude", "time-wait", f"( sport = :{server.port} )"],
         capture_output=True,
         text=True,
     )
