@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.figures import FIGURES
+from tests.benchmarks.hostile import hostile
 from tests.benchmarks.threads import print_threads
+
+BENCHMARKS = FIGURES | {"hostile": hostile}
 
 
 def machine():
@@ -24,35 +27,42 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"which: {', '.join(FIGURES)}, threads")
+    parser.add_argument("names", nargs="*", help=f"which: {', '.join(BENCHMARKS)}, threads")
     parser.add_argument("--rounds", type=int, default=60, help="requests of each side")
     parser.add_argument("--smoke", action="store_true", help="two rounds, targets not judged")
     parser.add_argument("--json", action="store_true", help="for machines")
     given = parser.parse_args()
     for name in given.names:
-        if name not in {*FIGURES, "threads"}:
-            parser.error(f"there is no benchmark {name!r}: {', '.join(FIGURES)}, threads")
+        if name not in {*BENCHMARKS, "threads"}:
+            parser.error(f"there is no benchmark {name!r}: {', '.join(BENCHMARKS)}, threads")
     if given.names == ["threads"]:
         print_threads(machine())
         return
     rounds = 2 if given.smoke else given.rounds
-    names = given.names or list(FIGURES)
-    figures = [figure for name in names for figure in FIGURES[name](rounds)]
+    names = given.names or list(BENCHMARKS)
+    measured = (figure for name in names for figure in BENCHMARKS[name](rounds))
     if given.json:
+        figures = list(measured)
         values = [figure._asdict() | {"is_met": figure.is_met} for figure in figures]
         print(json.dumps({"machine": machine(), "figures": values}, indent=1))
     else:
         print(machine())
-        print(f"{'figure':<52} {'measured':>10} {'target':>14}  {'quartiles':<13}")
-        for figure in figures:
-            limit = f"{'>=' if figure.at_least else '<='} {figure.limit:g} {figure.unit}"
-            spread = "{:.2f} - {:.2f}".format(*figure.spread) if figure.spread else ""
-            verdict = "" if figure.is_met else "  MISSED"
-            print(
-                f"{figure.name:<52} {figure.value:>7.2f} {figure.unit:<2} {limit:>14}"
-                f"  {spread:<13}{verdict}"
-            )
+        print(f"{'figure':<52} {'measured':>10} {'target':>14}  {'quartiles':<13}", flush=True)
+        figures = list(map(printed, measured))
     sys.exit(not given.smoke and not all(figure.is_met for figure in figures))
+
+
+def printed(figure):
+    """Print a line of the table, and give the figure."""
+    limit = f"{'>=' if figure.at_least else '<='} {figure.limit:g} {figure.unit}"
+    spread = "{:.2f} - {:.2f}".format(*figure.spread) if figure.spread else ""
+    verdict = "" if figure.is_met else "  MISSED"
+    print(
+        f"{figure.name:<52} {figure.value:>7.2f} {figure.unit:<2} {limit:>14}"
+        f"  {spread:<13}{verdict}",
+        flush=True,
+    )
+    return figure
 
 
 if __name__ == "__main__":

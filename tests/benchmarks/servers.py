@@ -1,6 +1,7 @@
 """The servers of a benchmark: gunicorn with its one worker measured."""
 
 import http.client
+import os
 import tempfile
 import time
 from contextlib import contextmanager
@@ -8,6 +9,9 @@ from pathlib import Path
 
 from tests.support import servers
 from tests.support.callers import AUTHORIZATION
+
+# States of TCP (the kernel's include/net/tcp_states.h): ESTABLISHED, FIN_WAIT1 and CLOSE_WAIT.
+_HELD = {"01", "04", "08"}
 
 
 @contextmanager
@@ -65,3 +69,14 @@ class Worker:
 
     def reset_peak(self):
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def is_running(self):
+        return Path(f"/proc/{self.pid}").exists()
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def connections(self):
+        """Count the connections of the worker's port whose data the server still has."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[1].endswith(f":{self.port:04X}") and row[3] in _HELD for row in rows)
