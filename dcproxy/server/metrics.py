@@ -1,12 +1,16 @@
 """Prometheus metrics. No label holds a text of a client.
 
 With several workers, ``PROMETHEUS_MULTIPROC_DIR`` names a folder, and the metrics are sums of all
-workers (prometheus_client, "Multiprocess Mode").
+workers (prometheus_client, "Multiprocess Mode"). A new worker continues the files of one that has
+ended, so that the sums never decrease and reloads do not add files.
 """
 
+import fcntl
 import os
 from functools import cache
 from importlib.metadata import version
+from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 from wsgiref.types import WSGIApplication
 
@@ -44,7 +48,10 @@ class Metrics(NamedTuple):
 def get_metrics() -> Metrics:
     """Create the metrics at first use, when ``PROMETHEUS_MULTIPROC_DIR`` is known."""
     # prometheus_client reads the variable when it is imported, before the command has set it.
-    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+    if os.environ.get(MULTIPROCESS_FOLDER):
+        values.ValueClass = values.MultiProcessValue(  # type: ignore[no-untyped-call]
+            lambda: _files_of(os.getpid())
+        )
     return Metrics(
         requests=Counter(
             "dcproxy_requests", "Answered Deltacloud requests", ["operation", "status", "result"]
@@ -64,6 +71,28 @@ def get_metrics() -> Metrics:
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"
         ),
     )
+
+
+@cache
+def _files_of(pid: int) -> str:
+    """Reserve files for ``pid``, this process; return what their names, and no others, have.
+
+    Users do not share files: gunicorn's master may be root, and its workers not.
+    """
+    names = (f"{os.geteuid()}-{number}" for number in count())
+    return next(filter(_reserve, names))
+
+
+def _reserve(name: str) -> bool:
+    """Lock a name, unless another process has; the kernel unlocks it when this one ends."""
+    path = Path(os.environ[MULTIPROCESS_FOLDER], f"{name}.lock")
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return False
+    return True
 
 
 def exposition() -> WSGIApplication:

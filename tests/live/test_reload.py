@@ -38,14 +38,22 @@ def command_with(ini):
 def server(ini, tmp_path):
     env = os.environ | {"TMPDIR": str(tmp_path)}
     with running(command_with(ini), tmp_path / "log", env=env) as server:
-        wait_until(lambda: initialised_workers(tmp_path, server.process.pid) == 2, "both workers")
+        wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
         yield server
 
 
-def initialised_workers(folder, master):
-    """Count the workers that have written metrics: one just forked does not handle signals yet."""
-    files = [file.name for file in folder.glob(f"{METRICS_FOLDERS}/*")]
-    return sum(f"gauge_max_{pid}.db" in files for pid in children(master))
+def initialised_workers(master):
+    """Count the workers that have loaded the application: until then they block signals to stop."""
+    return sum(not blocks_sigterm(pid) for pid in children(master))
+
+
+def blocks_sigterm(pid):
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:  # it has just ended
+        return True
+    blocked = int(re.search(r"SigBlk:\s+(\w+)", status)[1], 16)
+    return bool(blocked & 1 << (signal.SIGTERM - 1))
 
 
 def metric(server, name, labels):
@@ -103,7 +111,7 @@ def test_new_master_has_its_own_metrics(server, tmp_path):
     server.process.send_signal(signal.SIGUSR2)
     new = wait_until(lambda: new_master(old), "the new master")
     try:
-        wait_until(lambda: initialised_workers(tmp_path, new) == 2, "its workers")
+        wait_until(lambda: initialised_workers(new) == 2, "its workers")
         server.process.terminate()
         server.process.wait(40)
         server.get("/api")
@@ -128,26 +136,40 @@ def test_metrics_under_gunicorn_are_sums_with_a_multiprocess_folder(tmp_path, mo
         assert {metric(server, *REQUESTS) for _ in range(10)} == {20}
 
 
-def test_reload_applies_the_changed_file(server, ini, tmp_path):
+def test_reload_applies_the_changed_file(server, ini):
     replace(ini, "health = /healthz", "health = /up")
     replace(ini, "workers = 2", "workers = 3")
     reload(server)
     wait_until(lambda: server.get("/up")[0].status == 200, "the new address")
-    wait_until(lambda: initialised_workers(tmp_path, server.process.pid) == 3, "the third worker")
+    wait_until(lambda: initialised_workers(server.process.pid) == 3, "the third worker")
 
 
-def test_reloads_do_not_leak_memory(server, tmp_path):
+def reload_and_wait(server):
+    old = set(children(server.process.pid))
+    reload(server)
+    wait_until(
+        lambda: (
+            not old & set(children(server.process.pid))
+            and initialised_workers(server.process.pid) == 2
+        ),
+        "the new workers",
+    )
+
+
+def test_new_workers_continue_the_metrics_files_of_ended_ones(server, tmp_path):
+    files = []
+    for _ in range(2):
+        server.get("/api")
+        reload_and_wait(server)
+        files.append({file.name for file in tmp_path.glob(f"{METRICS_FOLDERS}/gauge_*")})
+    assert files[0] == files[1]
+    assert metric(server, *REQUESTS) == 2
+
+
+def test_reloads_do_not_leak_memory(server):
     before = megabytes(server.process.pid)
     for _ in range(5):
-        old = set(children(server.process.pid))
-        reload(server)
-        wait_until(
-            lambda old=old: (
-                not old & set(children(server.process.pid))
-                and initialised_workers(tmp_path, server.process.pid) == 2
-            ),
-            "the new workers",
-        )
+        reload_and_wait(server)
     assert megabytes(server.process.pid) < before + 30
 
 
