@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tests.benchmarks.figures import FIGURES
 from tests.benchmarks.hostile import hostile
+from tests.benchmarks.soak import soak
 from tests.benchmarks.threads import print_threads
 
-BENCHMARKS = FIGURES | {"hostile": hostile}
+BENCHMARKS = FIGURES | {"hostile": hostile, "soak": soak}
 
 
 def machine():
@@ -29,7 +30,8 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"which: {', '.join(BENCHMARKS)}, threads")
     parser.add_argument("--rounds", type=int, default=60, help="requests of each side")
-    parser.add_argument("--smoke", action="store_true", help="two rounds, targets not judged")
+    parser.add_argument("--minutes", type=float, default=10, help="duration of soak")
+    parser.add_argument("--smoke", action="store_true", help="the shortest, targets not judged")
     parser.add_argument("--json", action="store_true", help="for machines")
     given = parser.parse_args()
     for name in given.names:
@@ -38,9 +40,11 @@ def main():
     if given.names == ["threads"]:
         print_threads(machine())
         return
-    rounds = 2 if given.smoke else given.rounds
+    if given.smoke:
+        given.rounds, given.minutes = 2, 0.05
     names = given.names or list(BENCHMARKS)
-    measured = (figure for name in names for figure in BENCHMARKS[name](rounds))
+    amounts = dict.fromkeys(BENCHMARKS, given.rounds) | {"soak": given.minutes}
+    measured = (figure for name in names for figure in BENCHMARKS[name](amounts[name]))
     if given.json:
         figures = list(measured)
         values = [figure._asdict() | {"is_met": figure.is_met} for figure in figures]

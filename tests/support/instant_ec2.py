@@ -14,7 +14,12 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.ec2_responses import snapshot_item, snapshots_page
+from tests.support.ec2_responses import (
+    created_response,
+    deleted_response,
+    snapshot_item,
+    snapshots_page,
+)
 
 PAGE_SIZE = 1000
 ONE_ID = "snap-00000000000000001"
@@ -50,6 +55,8 @@ class InstantEC2:
         self.late = late
         self.counts = {"connections": 0, "requests": 0}
         self.one = snapshots_page(item(1)).body
+        self.created = created_response(item(1).strip()).body
+        self.deleted = deleted_response().body
         # All pages but the last differ only in their token: one template is enough.
         self.template = page(0, "TOKEN")
         self.last = page(0, "")
@@ -68,13 +75,20 @@ class InstantEC2:
                     token = re.search(rb"NextToken=(\d+)", body)
                     number = int(token[1]) if token else 0
                     await asyncio.sleep(self.delay + (self.late if number == 1 else 0))
-                    answer = self.one if b"SnapshotId" in body else self.page(number)
+                    answer = self.answer(body, number)
                 writer.write(head(answer) + answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
+
+    def answer(self, body: bytes, number: int) -> bytes:
+        if b"Action=CreateSnapshot" in body:
+            return self.created
+        if b"Action=DeleteSnapshot" in body:
+            return self.deleted
+        return self.one if b"SnapshotId" in body else self.page(number)
 
     def page(self, number: int) -> bytes:
         if number >= self.pages - 1:
