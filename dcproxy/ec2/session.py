@@ -4,7 +4,6 @@ One client per region serves every caller: a new client costs a thousand times w
 does. A context variable holds the key to sign with.
 """
 
-import inspect
 import logging
 import os
 import re
@@ -16,7 +15,6 @@ from typing import Any
 
 import boto3
 import botocore.session
-from botocore import xform_name
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.credentials import (
@@ -85,6 +83,18 @@ class _CallersKeyProvider(CredentialProvider):
         return _CallersKey()
 
 
+class _ActionsInUse(Loader):
+    """Loads EC2's model without its other 800 actions, which cost half a megabyte per region."""
+
+    def load_service_model(
+        self, service_name: str, type_name: str, api_version: str | None = None
+    ) -> Any:
+        model = super().load_service_model(service_name, type_name, api_version)
+        if (service_name, type_name) == ("ec2", "service-2"):
+            model["operations"] = {action: model["operations"][action] for action in ACTIONS}
+        return model
+
+
 def isolated_session() -> botocore.session.Session:
     """Create a session without any key, profile, endpoint or model of the host.
 
@@ -108,8 +118,9 @@ def callers_session() -> botocore.session.Session:
     """Create an isolated session whose clients sign with the key of ``signed_with``."""
     _hide_signatures_in_logs()
     session = isolated_session()
+    models = _ActionsInUse([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    session.register_component("data_loader", models)
     session.register_component("credential_provider", CredentialResolver([_CallersKeyProvider()]))
-    session.register("creating-client-class.ec2", _keep_actions_in_use)  # type: ignore[arg-type]
     return session
 
 
@@ -121,14 +132,6 @@ def _hide_signatures_in_logs() -> None:
 
 def _is_above_debug(record: logging.LogRecord) -> bool:
     return record.levelno > logging.DEBUG
-
-
-def _keep_actions_in_use(class_attributes: dict[str, Any], **_: object) -> None:
-    # EC2 has 800 actions, which cost a megabyte per region.
-    in_use = set(map(xform_name, ACTIONS))
-    for name, attribute in list(class_attributes.items()):
-        if inspect.isfunction(attribute) and name not in in_use:
-            del class_attributes[name]
 
 
 def new_client(session: boto3.Session, settings: Settings, region: str) -> BaseClient:
