@@ -115,7 +115,7 @@ def _read(
     if not match.is_public:
         yield "credentials", parse_credentials(http.headers.get("Authorization"))
     if http.method in {"POST", "DELETE"}:
-        form = _form(http, query)
+        form = _form(http, query, match.handler)
         yield "form", form
         yield "provider", _provider(http, matrix, {**query, **form}, providers)
 
@@ -150,12 +150,14 @@ def _method(http: Request) -> str:
     return method
 
 
-def _form(http: Request, query: Mapping[str, str]) -> dict[str, str]:
+def _form(http: Request, query: Mapping[str, str], handler: str) -> dict[str, str]:
     try:
         return parameters.form(http)
     except ApiError as error:
         # Some clients send all parameters in the query, and a body of another type.
-        needs_no_form = _method(http) == "DELETE" or not _FORM_PARAMETERS.isdisjoint(query)
+        needs_no_form = handler.endswith((".destroy", ".detach")) or not (
+            _FORM_PARAMETERS.isdisjoint(query)
+        )
         if error.status == 415 and needs_no_form:
             return {}
         raise
