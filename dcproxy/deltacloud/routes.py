@@ -97,12 +97,6 @@ def allowed_methods(path: str) -> list[str]:
     return sorted({*methods, "OPTIONS"}) if methods else []
 
 
-def handlers(path: str) -> set[str]:
-    """List the operations of a path, for all its methods."""
-    adapter = _adapter(path)
-    return {adapter.match(method=method)[0].handler for method in adapter.allowed_methods()}
-
-
 def _adapter(path: str) -> MapAdapter:
     # werkzeug takes several slashes at the start for one.
     path_info = "" if path.startswith("//") else split_matrix(path)[0]

@@ -91,6 +91,8 @@ def default_text(default):
         return "required"
     if default is None or default == ():
         return "unset"
+    if isinstance(default, tuple):
+        return f"`{', '.join(default)}`"
     if isinstance(default, bool):
         return "`on`" if default else "`off`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
