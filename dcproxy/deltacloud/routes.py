@@ -30,7 +30,8 @@ ROUTES = (
     Route("GET", "/drivers", "drivers.index", is_public=True),
     Route("GET", "/drivers/<id:id>", "drivers.show", is_public=True),
     Route("GET", "/realms", "realms.index"),
-    Route("GET", "/realms/<id:id>", "realms.show"),
+    # Private clouds may have zones whose name has a slash.
+    Route("GET", "/realms/<path:id>", "realms.show"),
     Route("GET", "/storage_volumes", "storage_volumes.index"),
     Route("GET", "/storage_volumes/<id:id>", "storage_volumes.show"),
     Route("GET", "/storage_snapshots", "storage_snapshots.index"),
