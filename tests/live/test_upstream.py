@@ -6,7 +6,9 @@ from contextlib import suppress
 
 import pytest
 from lxml import etree
+from webob import Request
 
+from dcproxy.app import upstream_factory
 from tests.support.old_server import running_raw_old_server
 from tests.support.servers import BIN, running, wait_until
 
@@ -125,6 +127,29 @@ def test_malformed_chunked_request_body_is_400(front, old, body):
     request = b"POST /api HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + body
     assert front.exchange(request, is_all=True).startswith(b"HTTP/1.1 400")
     wait_until(lambda: old.heads, "the old server to have seen the request end")
+
+
+def response_without_gunicorn(old, environ):
+    app = upstream_factory({}, url=old.url)
+    return Request.blank("/api", environ).get_response(app)
+
+
+@pytest.mark.parametrize("name", ["RAW_URI", "REQUEST_URI"])
+@pytest.mark.parametrize("target", ["/a b", "/a\r\nX-A: b", "/a\x00", "/a\t", "/caf\xe9", "/\x7f"])
+def test_target_that_would_end_early_is_400(old, name, target):
+    assert response_without_gunicorn(old, {name: target}).status_code == 400
+    assert old.heads == []
+
+
+def test_target_is_put_together_where_the_server_does_not_hand_it_over(old):
+    environ = {"SCRIPT_NAME": "/x", "PATH_INFO": "/a b/%\xc3\xa9;c=d", "QUERY_STRING": "e=%zz"}
+    assert response_without_gunicorn(old, environ).status_code == 200
+    assert old.target == "/x/a%20b/%25%C3%A9;c=d?e=%zz"
+
+
+def test_query_outside_ascii_is_400(old):
+    assert response_without_gunicorn(old, {"QUERY_STRING": "caf\xe9"}).status_code == 400
+    assert old.heads == []
 
 
 def test_request_without_host_gets_that_of_the_old_server(front, old):
