@@ -10,7 +10,6 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
 from itertools import chain
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -34,7 +33,7 @@ _RESPONSE_PIECE_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
 
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_ABSOLUTE_TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*(.*)")
+_SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 Headers = list[tuple[str, str]]
 
@@ -106,33 +105,45 @@ def _exchange(
     base: str,
     connect: Callable[[], socket.socket],
 ) -> _UpstreamResponse:
-    """Send a request, and receive the response up to the first part of its body.
+    """Send a request, and receive the response up to the first piece of its body.
 
     Raises ``ApiError``: 400 and 501 for the request, 502 for the old server.
     """
     request, body = _request(environ, context, base)
-    with ExitStack() as stack:
-        try:
-            connection = stack.enter_context(closing(connect()))
-        except OSError as error:
-            raise _server_error("cannot be reached") from error
-        protocol = h11.Connection(h11.CLIENT, _MAX_HEAD_BYTES)
-        try:
-            _send(protocol, connection, request, body)
-            response = _receive_head(protocol, connection)
-            pieces = _receive_body(protocol, connection, environ["REQUEST_METHOD"])
-            # A response that is broken here is still a 502.
-            first = next(pieces, b"")
-        except ClientDisconnected as error:
-            raise ApiError(400, "The body is incomplete.") from error
-        except TimeoutError as error:
-            raise _server_error("did not respond in time") from error
-        except (h11.RemoteProtocolError, OSError) as error:
-            raise _server_error("sent a response that cannot be passed on") from error
-        status = f"{response.status_code} {response.reason.decode('latin-1')}"
-        headers = _response_headers(response)
-        return _UpstreamResponse(status, headers, chain([first], pieces), stack.pop_all().close)
-    raise AssertionError  # the stack suppresses nothing
+    try:
+        connection = connect()
+    except OSError as error:
+        raise _server_error("cannot be reached") from error
+    try:
+        return _converse(connection, request, body)
+    except ClientDisconnected as error:
+        raise ApiError(400, "The body is incomplete.") from error
+    except TimeoutError as error:
+        raise _server_error("did not respond in time") from error
+    except (h11.RemoteProtocolError, OSError) as error:
+        raise _server_error("sent a response that cannot be passed on") from error
+
+
+def _converse(
+    connection: socket.socket, request: h11.Request, body: Iterator[bytes]
+) -> _UpstreamResponse:
+    """Speak HTTP over a new connection, which is closed when this raises."""
+    protocol = h11.Connection(h11.CLIENT, _MAX_HEAD_BYTES)
+    try:
+        _send(protocol, connection, request, body)
+        response = _receive_head(protocol, connection)
+        pieces = _receive_body(protocol, connection, is_head=request.method == b"HEAD")
+        # What fails up to here is a 502.
+        first = next(pieces, b"")
+    except BaseException:
+        connection.close()
+        raise
+    return _UpstreamResponse(
+        f"{response.status_code} {response.reason.decode('latin-1')}",
+        _response_headers(response),
+        chain([first], pieces),
+        connection.close,
+    )
 
 
 def _server_error(what: str) -> ApiError:
@@ -154,6 +165,8 @@ def _request(
     coding = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
     if coding not in {"", "chunked"}:
         raise ApiError(501, "A body with a transfer coding other than chunked is not supported.")
+    if environ["REQUEST_METHOD"] == "CONNECT":
+        raise ApiError(501, "The method CONNECT is not supported.")
     url = urlsplit(base)
     target = _target(environ, context)
     headers = _request_headers(environ, url.netloc)
@@ -179,13 +192,9 @@ def _target(environ: WSGIEnvironment, context: RequestContext) -> str:
     if not raw:
         query = environ.get("QUERY_STRING")
         return context.path + (f"?{query}" if query else "")
-    if raw.startswith("/") or raw == "*":
-        return raw
-    absolute = _ABSOLUTE_TARGET.fullmatch(raw)
-    if absolute is None:
-        raise ApiError(400, "The target of the request is neither a path nor a URL.")
-    path = absolute[1]
-    return path if path.startswith("/") else f"/{path}"
+    host = _SCHEME_AND_HOST.match(raw)
+    path = raw[host.end() :] if host else raw
+    return path if path == "*" or path.startswith("/") else f"/{path}"
 
 
 def _request_headers(environ: WSGIEnvironment, host: str) -> Headers:
@@ -245,7 +254,7 @@ def _receive_head(protocol: h11.Connection, connection: socket.socket) -> h11.Re
 
 
 def _receive_body(
-    protocol: h11.Connection, connection: socket.socket, method: str
+    protocol: h11.Connection, connection: socket.socket, is_head: bool
 ) -> Iterator[bytes]:
     """Receive the body piece by piece.
 
@@ -256,15 +265,13 @@ def _receive_body(
     while not isinstance(event := protocol.next_event(), h11.EndOfMessage):
         if isinstance(event, h11.Data):
             received += event.data
-        elif event is h11.NEED_DATA:
-            if received:
-                yield bytes(received)
-                received.clear()
-            protocol.receive_data(connection.recv(_RESPONSE_PIECE_BYTES))
-        else:
-            raise h11.RemoteProtocolError("a tunnel that nobody asked for")
+            continue
+        if received:
+            yield bytes(received)
+            received.clear()
+        protocol.receive_data(connection.recv(_RESPONSE_PIECE_BYTES))
     following, _ = protocol.trailing_data
-    if following and method != "HEAD":
+    if following and not is_head:
         raise h11.RemoteProtocolError("a body that is longer than announced")
     if received:
         yield bytes(received)
