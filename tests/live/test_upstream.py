@@ -1,7 +1,9 @@
 """The reverse proxy to the old server: what it sends byte for byte, and malformed responses."""
 
+import os
 import select
 import socket
+import ssl
 from contextlib import suppress
 
 import pytest
@@ -9,6 +11,7 @@ from lxml import etree
 from webob import Request
 
 from dcproxy.app import upstream_factory
+from tests.support.certificates import make_certificate
 from tests.support.old_server import running_raw_old_server
 from tests.support.servers import BIN, running, wait_until
 
@@ -335,3 +338,19 @@ def test_prefix_of_the_url_precedes_the_target(ini, old, tmp_path):
     with running(command, tmp_path / "log") as front:
         assert send(front, "GET //api?%zz").startswith(b"HTTP/1.1 200")
     assert old.target == "/old//api?%zz"
+
+
+@pytest.mark.parametrize(("is_trusted", "status"), [(True, 200), (False, 502)])
+def test_certificate_of_the_old_server_is_verified(tmp_path, is_trusted, status):
+    ca, key, certificate = make_certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    env = dict(os.environ, SSL_CERT_FILE=str(ca)) if is_trusted else None
+    with running_raw_old_server(tls) as old:
+        old.response = EMPTY
+        ini = tmp_path / "upstream.ini"
+        ini.write_text(INI.format(old=old.url.replace("http://", "https://")))
+        command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0"]
+        with running(command, tmp_path / "log", env=env) as front:
+            assert front.get("/api")[0].status == status
+        assert len(old.heads) == is_trusted

@@ -1,5 +1,6 @@
 """The old Deltacloud server behind the filter: it echoes and delays, or sends raw bytes."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,8 +128,10 @@ class RawHandler(StreamRequestHandler):
 
 
 @contextmanager
-def running_raw_old_server() -> Iterator[RawOldServer]:
+def running_raw_old_server(tls: ssl.SSLContext | None = None) -> Iterator[RawOldServer]:
     server = RawOldServer()
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
