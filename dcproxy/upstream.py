@@ -24,6 +24,7 @@ from werkzeug.wsgi import ClosingIterator, LimitedStream, get_content_length
 
 from dcproxy.context import Handler, RequestContext
 from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.parameters import check_transfer_coding
 from dcproxy.deltacloud.request import read_format
 from dcproxy.deltacloud.responses import VIA, abort_response, add_common_headers, error_response
 from dcproxy.settings import UpstreamSettings
@@ -162,16 +163,15 @@ def _failure(environ: WSGIEnvironment, context: RequestContext, error: ApiError)
 def _request(
     environ: WSGIEnvironment, context: RequestContext, base: str
 ) -> tuple[h11.Request, Iterator[bytes]]:
-    coding = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
-    if coding not in {"", "chunked"}:
-        raise ApiError(501, "A body with a transfer coding other than chunked is not supported.")
+    check_transfer_coding(environ)
+    is_chunked = "HTTP_TRANSFER_ENCODING" in environ
     if environ["REQUEST_METHOD"] == "CONNECT":
         raise ApiError(501, "The method CONNECT is not supported.")
     url = urlsplit(base)
     target = _target(environ, context)
     headers = _request_headers(environ, url.netloc)
-    if coding:
-        headers.append(("Transfer-Encoding", coding))
+    if is_chunked:
+        headers.append(("Transfer-Encoding", "chunked"))
     try:
         request = h11.Request(
             method=environ["REQUEST_METHOD"].encode("latin-1"),
@@ -180,7 +180,7 @@ def _request(
         )
     except h11.LocalProtocolError as error:
         raise ApiError(400, f"The request cannot be passed on: {error}.") from error
-    return request, _request_body(environ, bool(coding))
+    return request, _request_body(environ, is_chunked)
 
 
 def _target(environ: WSGIEnvironment, context: RequestContext) -> str:

@@ -116,6 +116,18 @@ def test_unsupported_method_on_snapshots_is_405_from_the_filter(front, old):
     assert old.requests == []
 
 
+@pytest.mark.parametrize("query", ["", "?volume_id=vol-12345678"])
+def test_compressed_body_on_snapshots_is_501(front, programmed_ec2, query):
+    form = b"volume_id=vol-12345678&name=nightly"
+    head = (
+        f"POST {SNAPSHOTS}{query} HTTP/1.1\r\nHost: h\r\nAuthorization: {AUTHORIZATION}\r\n"
+        "Transfer-Encoding: gzip, chunked\r\n\r\n"
+    ).encode()
+    response = front.exchange(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(form), form))
+    assert response.startswith(b"HTTP/1.1 501")
+    assert programmed_ec2.requests == []
+
+
 @pytest.mark.parametrize(
     ("method", "address", "headers"),
     [
