@@ -81,7 +81,7 @@ def is_for_collections(http: Request, collections: Collection[str]) -> bool:
 
     Path and driver are read as Deltacloud 1.1.3 reads them, also where dcproxy refuses them: empty
     and dot segments do not count, and of several drivers the first in the path decides, then the
-    last in the query, then the header. The body is not read.
+    header, then the last in the query. The body is not read.
     """
     path = http.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
     canonical_path, matrix = split_matrix(_without_dot_segments(path))
@@ -89,7 +89,7 @@ def is_for_collections(http: Request, collections: Collection[str]) -> bool:
     # Rack 1 separates parameters by semicolons too.
     query = dict(parse_qsl(http.query_string.replace(";", "&")))
     in_header = http.headers.get("X-Deltacloud-Driver")
-    driver = next(in_path, None) or query.get("api[driver]") or in_header or DRIVER
+    driver = next(in_path, None) or in_header or query.get("api[driver]") or DRIVER
     prefix = f"{ENTRY_POINT}/"
     collection, _, _ = canonical_path.removeprefix(prefix).partition("/")
     is_below = canonical_path.startswith(prefix)
@@ -201,13 +201,12 @@ def _provider(
 ) -> str | None:
     """Return the provider that a request names, and check its driver; names have no case.
 
-    The first source that names one decides, as in Deltacloud 1.1.3: matrix parameters, parameters,
-    headers.
+    The first source that names one decides: matrix parameters, headers, parameters.
     """
 
     def named(name: str) -> str:
         header = http.headers.get(f"X-Deltacloud-{name.title()}")
-        return matrix.get(name) or parameters.get(f"api[{name}]") or header or ""
+        return matrix.get(name) or header or parameters.get(f"api[{name}]") or ""
 
     driver, provider = named("driver"), named("provider")
     if driver.lower() not in {"", DRIVER}:

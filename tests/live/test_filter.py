@@ -75,10 +75,10 @@ def test_snapshot_requests_go_to_ec2(front, old, programmed_ec2):
     assert old.requests == []
 
 
-def test_driver_of_the_query_takes_precedence_over_the_header(front, old, programmed_ec2):
+def test_driver_of_the_header_takes_precedence_over_the_query(front, old, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page(""))
-    headers = {"Authorization": AUTHORIZATION, "X-Deltacloud-Driver": "mock"}
-    assert front.get(f"{SNAPSHOTS}?api[driver]=ec2", headers)[0].status == 200
+    headers = {"Authorization": AUTHORIZATION, "X-Deltacloud-Driver": "ec2"}
+    assert front.get(f"{SNAPSHOTS}?api[driver]=mock", headers)[0].status == 200
     assert old.requests == []
 
 
@@ -148,7 +148,7 @@ def test_compressed_body_on_snapshots_is_501(front, programmed_ec2, query):
         ("GET", SNAPSHOTS, {"X-Deltacloud-Driver": "openstack"}),
         ("GET", "/api;driver=mock/storage_snapshots", {"X-Deltacloud-Driver": "ec2"}),
         ("GET", f"{SNAPSHOTS}?api%5Bdriver%5D=mock&x=%E9", {}),
-        ("GET", f"{SNAPSHOTS}?api%5Bdriver%5D=mock", {"X-Deltacloud-Driver": "ec2"}),
+        ("GET", f"{SNAPSHOTS}?api%5Bdriver%5D=ec2", {"X-Deltacloud-Driver": "mock"}),
         ("GET", "/api;driver=mock/storage_snapshots?api%5Bdriver%5D=ec2", {}),
         ("GET", "/api/docs/storage_snapshots", {}),
         ("GET", "/a//b/../c?d=/../e", {}),
