@@ -281,7 +281,7 @@ def test_host_of_several_regions_names_none_of_them():
         ("available", "", ["attach", "destroy"]),
         ("in-use", "attaching", ["detach"]),
         ("in-use", "attached", ["detach"]),
-        ("in-use", "busy", ["detach"]),
+        ("in-use", "busy", ["attach", "destroy"]),
         ("in-use", "detaching", ["attach", "destroy"]),
         ("error", "", ["destroy"]),
         ("deleting", "", []),
