@@ -46,10 +46,11 @@ ACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An AWS access key."""
+    """An AWS access key; a temporary one has a session token."""
 
     id: str
     secret: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
 
 
 _access_key: ContextVar[AccessKey | None] = ContextVar("access_key", default=None)
@@ -75,7 +76,9 @@ class _CallersKey(Credentials):
         access_key = _access_key.get()
         if access_key is None:
             raise NoCredentialsError
-        return ReadOnlyCredentials(access_key.id, access_key.secret, None)
+        return ReadOnlyCredentials(
+            access_key.id, access_key.secret, access_key.session_token or None
+        )
 
 
 class _CallersKeyProvider(CredentialProvider):

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dcproxy.context import RequestContext, Runtime
-from dcproxy.deltacloud.credentials import parse_credentials
 from dcproxy.deltacloud.renderers.negotiation import Renderer
-from dcproxy.deltacloud.request import ApiRequest
+from dcproxy.deltacloud.request import ApiRequest, read_credentials
 from dcproxy.deltacloud.urls import Urls
 from dcproxy.ec2.client import EC2Client
 from dcproxy.ec2.session import AccessKey
@@ -45,11 +44,9 @@ class OperationContext:
 
 def require_credentials(context: OperationContext) -> AccessKey:
     """Return the access key of the caller. Raises a 401 ``ApiError`` when there is none."""
-    credentials = context.request.credentials or parse_credentials(
-        context.request.http.headers.get("Authorization")
-    )
+    credentials = context.request.credentials or read_credentials(context.request.http)
     context.request_context.access_key_id = credentials.user[-4:]
-    return AccessKey(credentials.user, credentials.password)
+    return AccessKey(*credentials.access_key())
 
 
 def call_ec2(

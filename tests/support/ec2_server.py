@@ -26,6 +26,7 @@ class EC2Request:
     action: str
     parameters: dict[str, str]
     access_key_id: str
+    session_token: str = ""
 
 
 class ProgrammedEC2:
@@ -101,7 +102,8 @@ class EC2Server:
         elif not signed:
             self.ec2.problems.append(f"the signature of {key} is wrong")
         parameters = dict(parse_qsl(body.decode(), keep_blank_values=True))
-        return self.ec2(EC2Request(parameters.pop("Action"), parameters, key))
+        token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")
+        return self.ec2(EC2Request(parameters.pop("Action"), parameters, key, token))
 
 
 @contextmanager

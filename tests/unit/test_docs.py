@@ -15,7 +15,7 @@ from dcproxy.deltacloud.renderers.negotiation import FORMATS
 from dcproxy.deltacloud.responses import HEADERS
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
-from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
 from dcproxy.ec2.session import ACTIONS
 from dcproxy.operations import translation
 from dcproxy.server.cli import main
@@ -198,7 +198,7 @@ def test_status_table_names_the_error_codes_of_ec2():
             full_code = code.replace("*", "InvalidSnapshot")
             error = EC2Error("No.", Outcome.REFUSED, code=full_code, http_status=int(status))
             assert translation.api_error(error).status == int(status)
-    assert {*code_spans(rows["502"])} >= {*translation._EXPIRED, *translation._RETRY_AFTER}
+    assert {*code_spans(rows["502"])} >= {*EXPIRED_CODES, *translation._RETRY_AFTER}
 
 
 def test_format_table_has_all_formats():
