@@ -16,7 +16,7 @@ _TEMPORARY_KEY_PREFIX = "ASIA"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """User name and password of a caller: an AWS access key id and its secret key.
+    """User name and password of a caller, often an AWS access key id and its secret key.
 
     ``session_token`` is that of the header ``X-Amz-Security-Token``, empty without one.
     """
@@ -53,8 +53,7 @@ def parse_credentials(authorization: str | None, session_token: str | None = Non
     scheme, _, encoded = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
         raise ApiError(
-            401,
-            "Credentials are required: HTTP Basic with an AWS access key id and its secret key.",
+            401, "Credentials are required: HTTP Basic takes NAME:PASSWORD, or KEY_ID:SECRET_KEY."
         )
     try:
         # Python 2 and old Ruby insert line feeds; others leave the padding out.

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2.records import TaggedSnapshot
-from dcproxy.operations.context import OperationContext, require_credentials
+from dcproxy.operations.context import OperationContext, require_caller
 
 CREATE_TAG = "dcproxy:create"
 REQUEST_TAG = "dcproxy:request"
@@ -64,7 +64,7 @@ def create_token(context: OperationContext, parameters: Sequence[str]) -> Token 
     request = f"{context.runtime.random.getrandbits(128):032x}"
     if key is None:
         return Token(request, request, request, is_keyed=False)
-    caller = require_credentials(context).id
+    caller = require_caller(context).name
     name = _digest(caller, context.region, _idempotency_key(key))
     return Token(f"{name}-", f"{name}-{_digest(*parameters)}", request, is_keyed=True)
 

@@ -63,7 +63,7 @@ class EC2Server:
             0,
             self._application,
             threaded=True,
-            request_handler=_QuietHandler,
+            request_handler=QuietHandler,
             ssl_context=ssl_context,
         )
         scheme = "https" if ssl_context else "http"
@@ -115,7 +115,7 @@ def programmed_ec2_server(ssl_context: tuple[str, str] | None = None) -> Iterato
         ec2.check()
 
 
-class _QuietHandler(WSGIRequestHandler):
+class QuietHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log(self, *_: object) -> None:
