@@ -25,9 +25,6 @@ last character has four values.
 _MAX_PASSWORD_BYTES = 72
 """bcrypt ignores what follows."""
 
-_MAX_WAITING = 16
-"""Passwords that wait for their verification. More would take the threads from other requests."""
-
 
 def read_passwords(file: Path) -> dict[str, bytes]:
     """Read an htpasswd file into the bcrypt hashes of names.
@@ -71,34 +68,37 @@ class Passwords:
         self._key = token_bytes(blake2b.MAX_KEY_SIZE)
         self._verified: dict[str, bytes] = {}
         self._one_at_a_time = threading.Lock()
-        self._waiting = threading.BoundedSemaphore(_MAX_WAITING)
 
     def __contains__(self, name: str) -> bool:
         return name in self._hashes
 
-    def verify(self, name: str, password: str) -> None:
+    def verify(self, name: str, password: str, seconds: float) -> None:
         """Raise a 401 ``ApiError`` unless a name has a password, for unknown names as late.
 
-        Raises a 502 ``ApiError`` when too many passwords wait for their verification.
+        One password is verified at a time. Raises a 502 ``ApiError`` when it is not the turn of
+        this one within ``seconds``.
         """
         secret = password.encode()
         digest = self._digest(secret)
-        if compare_digest(self._verified.get(name, b""), digest):
+        if self._is_verified(name, digest):
             return
         if len(secret) > _MAX_PASSWORD_BYTES:
             raise ApiError(401, "The password is too long: a password has at most 72 bytes.")
-        if not self._waiting.acquire(blocking=False):
+        if not self._one_at_a_time.acquire(timeout=max(seconds, 0)):
             raise ApiError(502, "Too many passwords are being verified.")
         try:
-            with self._one_at_a_time:
-                matches = _run_beside_event_loop(
-                    lambda: bcrypt.checkpw(secret, self._hash_for(name))
-                )
+            if self._is_verified(name, digest):  # by another request meanwhile
+                return
+            hash = self._hash_for(name)
+            matches = _run_beside_event_loop(lambda: bcrypt.checkpw(secret, hash))
+            if not (matches and name in self._hashes):
+                raise ApiError(401, "The name or the password is wrong.")
+            self._verified[name] = digest
         finally:
-            self._waiting.release()
-        if not (matches and name in self._hashes):
-            raise ApiError(401, "The name or the password is wrong.")
-        self._verified[name] = digest
+            self._one_at_a_time.release()
+
+    def _is_verified(self, name: str, digest: bytes) -> bool:
+        return compare_digest(self._verified.get(name, b""), digest)
 
     def _digest(self, text: bytes) -> bytes:
         return blake2b(text, key=self._key).digest()

@@ -57,8 +57,10 @@ class Callers:
                     f"the regions are {', '.join(regions)}"
                 )
 
-    def identify(self, credentials: Credentials, http: Request, context: RequestContext) -> Caller:
-        """Return who has sent a request.
+    def identify(
+        self, credentials: Credentials, http: Request, context: RequestContext, seconds: float
+    ) -> Caller:
+        """Return who has sent a request, after a wait of ``seconds`` at most.
 
         Raises a 401 ``ApiError``, which is logged and noted in ``context``, unless the caller is an
         account with this password, or has an access key where these are let in.
@@ -68,7 +70,7 @@ class Callers:
             access_key = AccessKey(*credentials.access_key())
             return Caller(name, self._provider, False, lambda seconds: access_key)
         try:
-            self._passwords.verify(name, credentials.password)
+            self._passwords.verify(name, credentials.password, seconds)
         except ApiError as error:
             if error.status == 401:
                 _record_failure(name, http, context)

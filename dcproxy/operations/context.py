@@ -41,6 +41,11 @@ class OperationContext:
         return self.request.provider or require_caller(self).region
 
     @property
+    def seconds_left(self) -> float:
+        """The time until the deadline."""
+        return self.deadline - self.runtime.monotonic()
+
+    @property
     def renderer(self) -> Renderer:
         """The renderer of the response."""
         return self.request.format.renderer
@@ -50,7 +55,9 @@ def require_caller(context: OperationContext) -> Caller:
     """Return who has sent the request. Raises a 401 ``ApiError`` when that is nobody known."""
     request, request_context = context.request, context.request_context
     credentials = request.credentials or read_credentials(request.http)
-    caller = context.callers.identify(credentials, request.http, request_context)
+    caller = context.callers.identify(
+        credentials, request.http, request_context, context.seconds_left
+    )
     if caller.is_account:
         request_context.account = caller.name
         request_context.default_provider = caller.region
@@ -58,7 +65,7 @@ def require_caller(context: OperationContext) -> Caller:
 
 
 def _access_key(context: OperationContext, caller: Caller) -> AccessKey:
-    access_key = caller.access_key(context.deadline - context.runtime.monotonic())
+    access_key = caller.access_key(context.seconds_left)
     context.request_context.access_key_id = access_key.id[-4:]
     return access_key
 
