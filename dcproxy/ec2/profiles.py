@@ -143,7 +143,7 @@ class _Profile:
         try:
             return refresh.result().access_key
         except Exception as error:
-            raise self._error(_cause(error)) from error
+            raise self._error(_cause(error)) from None  # its text may hold secrets
 
     def _refreshing(self) -> "Future[_Current]":
         """Return the refresh in progress, or the last one when it is too early for another one."""
@@ -151,9 +151,9 @@ class _Profile:
             now = self._monotonic()
             refresh = self._refresh
             if refresh is None or (refresh.done() and now >= self._next_refresh):
-                self._next_refresh = now + _REFRESH_INTERVAL
-                self._refresh = refresh = Future()
+                refresh = Future()
                 threading.Thread(target=self._obtain, args=(refresh,), daemon=True).start()
+                self._refresh, self._next_refresh = refresh, now + _REFRESH_INTERVAL
             return refresh
 
     def _obtain(self, refresh: "Future[_Current]") -> None:

@@ -33,13 +33,13 @@ def password_of(name: str) -> str:
 
 
 @cache
-def password_hash(password: str) -> str:
-    """Hash a password at the lowest cost."""
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+def password_hash(password: str, cost: int = 4) -> str:
+    """Hash a password, at the lowest cost where nothing else is said."""
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
 
-def htpasswd_line(name: str) -> str:
-    return f"{name}:{password_hash(password_of(name))}\n"
+def htpasswd_line(name: str, cost: int = 4) -> str:
+    return f"{name}:{password_hash(password_of(name), cost)}\n"
 
 
 def role_of(name: str) -> str:
@@ -51,9 +51,11 @@ def role_profile(name: str, sts_url: str, more: str = "source_profile = base") -
     return f"[profile {name}]\nrole_arn = {role_of(name)}\nendpoint_url = {sts_url}\n{more}\n"
 
 
-def write_account_files(folder: Path, profiles: dict[str, str]) -> AccountFiles:
+def write_account_files(
+    folder: Path, profiles: dict[str, str], bcrypt_cost: int = 4
+) -> AccountFiles:
     """Write both files. ``profiles`` are the texts of the profiles of the accounts."""
     files = AccountFiles(folder / "accounts", folder / "aws-config")
-    files.accounts.write_text("".join(map(htpasswd_line, profiles)))
+    files.accounts.write_text("".join(htpasswd_line(name, bcrypt_cost) for name in profiles))
     files.aws_config.write_text(BASE + "\n".join(profiles.values()))
     return files
