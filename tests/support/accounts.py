@@ -34,8 +34,8 @@ def password_of(name: str) -> str:
 
 @cache
 def password_hash(password: str, cost: int = 4) -> str:
-    """Hash a password, at the lowest cost where nothing else is said."""
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
+    """Hash a password, at the lowest cost where nothing else is said; always to the same."""
+    return bcrypt.hashpw(password.encode(), f"$2b${cost:02}${'salt' * 5}.O".encode()).decode()
 
 
 def htpasswd_line(name: str, cost: int = 4) -> str:
