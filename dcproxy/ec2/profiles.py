@@ -5,6 +5,7 @@ A profile never falls back on an identity of the host: only what the profile its
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, wait
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from botocore.config import Config
+from botocore.configloader import load_config
 from botocore.credentials import Credentials, RefreshableCredentials, create_credential_resolver
 from botocore.exceptions import (
     BotoCoreError,
@@ -43,8 +45,9 @@ _METHODS = frozenset(
 )
 """The providers of botocore that use what a profile says, and nothing else of the host."""
 
-_OF_THE_HOST = ("ca_bundle", "metadata", "imds")
-"""Begin or are in the names of the session variables that the environment may set."""
+_FROM_ENVIRONMENT = re.compile("ca_bundle|.*metadata.*|imds.*")
+"""The session variables that the environment may set: where the metadata service is, and how TLS
+is verified."""
 
 _SOURCES = ("Environment", "EcsContainer", "Ec2InstanceMetadata")
 
@@ -79,13 +82,21 @@ class Profiles:
         file, models = Path(settings.aws_config), builtin_models()
         try:
             file.read_bytes()
-            config = _session(settings, None, models).full_config
+            config = load_config(settings.aws_config)
         except (OSError, BotoCoreError) as error:
             raise SettingError(f"the file of aws_config {file} cannot be read: {error}") from error
         for name in names:
             if problem := _problem(config, name):
                 raise SettingError(f"{file}: {problem}")
-        self._profiles = {name: _Profile(settings, name, models, monotonic) for name in names}
+        self._profiles = {
+            name: _Profile(
+                name,
+                config["profiles"][name].get("region", ""),
+                partial(_load, settings, _config_of(config, name), models),
+                monotonic,
+            )
+            for name in names
+        }
 
     def region(self, name: str) -> str:
         """Return the region of a profile, empty without one."""
@@ -115,16 +126,16 @@ class _Profile:
     """The credentials of one profile; one thread at a time obtains new ones."""
 
     def __init__(
-        self, settings: Settings, name: str, models: Loader, monotonic: Callable[[], float]
+        self,
+        name: str,
+        region: str,
+        load: Callable[[], Credentials],
+        monotonic: Callable[[], float],
     ) -> None:
         self._name = name
+        self.region = region
+        self._load = load
         self._monotonic = monotonic
-        session = _session(settings, name, models)
-        for profile in session.full_config["profiles"].values():
-            if "role_arn" in profile:
-                profile.setdefault("role_session_name", name)
-        self.region: str = session.get_scoped_config().get("region", "")
-        self._load = partial(_load, session, self.region or settings.provider)
         self._current: _Current | None = None
         self._lock = threading.Lock()
         self._refresh: Future[_Current] | None = None
@@ -176,30 +187,43 @@ class _Profile:
         return EC2Error(message, Outcome.NOT_SENT)
 
 
-def _session(settings: Settings, profile: str | None, models: Loader) -> Session:
-    """Create a session of a profile, which reads the file of ``aws_config`` and no other one."""
-    variables = {
-        name: (in_file, variable if any(word in name for word in _OF_THE_HOST) else None, *more)
-        for name, (in_file, variable, *more) in Session.SESSION_VARIABLES.items()
-    }
-    variables["config_file"] = (None, None, settings.aws_config, None)
-    variables["credentials_file"] = (None, None, os.devnull, None)
-    session = Session(session_vars=variables, profile=profile)
-    session.register_component("data_loader", models)
-    session.set_default_client_config(
-        Config(
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-            retries={"mode": "standard", "total_max_attempts": settings.retry_attempts},
-            user_agent_extra="dcproxy",
+class _Session(Session):
+    """A session of the first profile in ``config``, which reads no file.
+
+    Nor does it take anything from the environment but where the metadata service is.
+    """
+
+    def __init__(self, settings: Settings, config: Mapping[str, Any], models: Loader) -> None:
+        self._given = config
+        variables = {
+            name: (in_file, variable if _FROM_ENVIRONMENT.fullmatch(name) else None, *more)
+            for name, (in_file, variable, *more) in self.SESSION_VARIABLES.items()
+        }
+        variables["config_file"] = (None, None, settings.aws_config, None)
+        variables["credentials_file"] = (None, None, os.devnull, None)
+        *names, _, convert = variables["ec2_metadata_v1_disabled"]
+        variables["ec2_metadata_v1_disabled"] = (*names, True, convert)
+        super().__init__(session_vars=variables, profile=next(iter(config["profiles"])))
+        self.register_component("data_loader", models)
+        self.set_default_client_config(
+            Config(
+                connect_timeout=settings.connect_timeout,
+                read_timeout=settings.read_timeout,
+                retries={"mode": "standard", "total_max_attempts": settings.retry_attempts},
+                user_agent_extra="dcproxy",
+            )
         )
-    )
-    return session
+
+    @property
+    def full_config(self) -> Any:
+        """The configuration, as ``load_config`` gives it."""
+        return self._given
 
 
-def _load(session: Session, region: str) -> Credentials:
-    """Find the credentials that the profile of a session names; calls STS in ``region``."""
-    # A new one each time: its providers note which profiles they have visited.
+def _load(settings: Settings, config: Mapping[str, Any], models: Loader) -> Credentials:
+    """Obtain the credentials that the first profile in ``config`` names."""
+    session = _Session(settings, config, models)
+    region = session.get_scoped_config().get("region") or settings.provider
     resolver = create_credential_resolver(session, region_name=region)
     # The others are the environment, files and metadata of the host.
     resolver.providers = [
@@ -211,6 +235,19 @@ def _load(session: Session, region: str) -> Credentials:
     if credentials is None:
         raise NoCredentialsError
     return credentials
+
+
+def _config_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the part of a configuration that a profile needs: itself first, and its sources.
+
+    The sessions of all its roles have its name, unless the profiles have another.
+    """
+    profiles: dict[str, Any] = {}
+    source = name
+    while source and source not in profiles:
+        profiles[source] = {"role_session_name": name, **config["profiles"][source]}
+        source = profiles[source].get("source_profile")
+    return {**config, "profiles": profiles}
 
 
 def _problem(config: Mapping[str, Any], name: str, parents: tuple[str, ...] = ()) -> str | None:

@@ -214,15 +214,23 @@ def test_missing_source_in_the_environment_is_502(account, programmed_ec2, sts, 
     assert sts.requests == []
 
 
-@pytest.mark.parametrize("source", ["Ec2InstanceMetadata", "EcsContainer"])
-def test_source_that_cannot_be_reached_is_502(account, programmed_ec2, sts, monkeypatch, source):
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("Ec2InstanceMetadata", "Unable to retrieve token for use in IMDSv2 call"),
+        ("EcsContainer", "container-role has returned none"),
+    ],
+)
+def test_source_that_cannot_be_reached_is_502(
+    account, programmed_ec2, sts, monkeypatch, source, cause
+):
     monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
     with refusing_endpoint() as url:
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
         profile = role_profile("reader", sts.url, f"credential_source = {source}")
         message = message_of(account(profile).get(SNAPSHOTS, status=502))
-    assert "has returned none" in message
+    assert cause in message
     assert programmed_ec2.requests == []
     assert sts.requests == []
 
