@@ -144,6 +144,20 @@ def test_client_of_the_walk_through_is_let_in(walked_through, script, element):
     assert element in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("account", "message"), [("reader", "AccessDenied: "), ("owner", "InvalidVolume.NotFound: ")]
+)
+def test_curl_may_create_what_the_role_of_its_account_may(walked_through, account, message):
+    server, run, passwords = walked_through
+    script = replaced(
+        CLIENT,
+        ("localhost:3001", f"localhost:{server.port}"),
+        ("reader", account),
+        ("?owner_id=self'", "' --silent --data volume_id=vol-12345678"),
+    )
+    assert message in run(script, PASSWORD=passwords[account]).stdout
+
+
 def python_client(walked_through, account):
     server, _, passwords = walked_through
     script = replaced(
