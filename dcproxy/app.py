@@ -17,7 +17,8 @@ from dcproxy.deltacloud.responses import add_common_headers, error_response, opt
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
 from dcproxy.ec2.client import EC2Client
-from dcproxy.operations.context import OperationContext
+from dcproxy.operations.callers import Callers
+from dcproxy.operations.context import OperationContext, require_caller
 from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.server import gunicorn, logs, metrics
 from dcproxy.server.instrumentation import instrumented, with_context
@@ -80,11 +81,13 @@ def upstream_factory(global_conf: dict[str, str], **options: str) -> WSGIApplica
 def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplication:
     """Create the WSGI application that answers Deltacloud requests with EC2.
 
-    Raises ``SettingError`` for a default provider that is not a region of EC2.
+    Raises ``SettingError`` for a default provider that is not a region of EC2, and for files of
+    accounts that are wrong.
     """
     recorded = metrics.get_metrics()
     ec2 = EC2Client(settings, runtime, recorded.record_ec2_call)
     operations = _operations()
+    callers = Callers(settings, runtime, ec2.hosts)
     providers = provider_names(ec2.hosts)
 
     def respond(request: ApiRequest, context: RequestContext, deadline: float) -> Response:
@@ -94,9 +97,12 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             return options_response(request.allow)
         assert request.urls is not None  # noqa: S101 (a request without an error has them)
         operation = operations[request.handler]
-        return operation(
-            OperationContext(request, request.urls, ec2, settings, context, runtime, deadline)
+        operation_context = OperationContext(
+            request, request.urls, callers, ec2, settings, context, runtime, deadline
         )
+        if request.credentials:
+            require_caller(operation_context)
+        return operation(operation_context)
 
     def handle(
         environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
@@ -110,7 +116,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         request = read_request(http, providers, settings.trusted_hosts)
         context.provider = request.provider or ""
         context.operation = request.handler or "none"
-        if request.credentials:
+        if request.credentials and settings.accounts is None:
             context.access_key_id = request.credentials.user[-4:]
         try:
             response = respond(request, context, deadline)

@@ -22,9 +22,11 @@ class RequestContext:
     """One request; empty values are unknown.
 
     ``path`` is percent-encoded, as the client sent it. ``connection`` is the client's socket,
-    where the server hands it over. ``provider`` is the one that the request named.
-    ``access_key_id`` holds the last four characters. ``ec2_request_ids`` are those of the last
-    EC2 responses, ``retries`` counts repeated EC2 requests.
+    where the server hands it over. ``provider`` is the one that the request named,
+    ``default_provider`` that of the ``account`` which has sent it. ``login_failed``: name or
+    password of an account were wrong. ``access_key_id`` holds the last four characters.
+    ``ec2_request_ids`` are those of the last EC2 responses, ``retries`` counts repeated EC2
+    requests.
 
     ``error`` is the message of an error with status 5xx or of a broken list, ``error_code`` the
     code of EC2. ``is_refused``: EC2 has refused the request. ``fault`` is the exception behind a
@@ -38,6 +40,9 @@ class RequestContext:
     traceparent: str = ""
     connection: socket.socket | None = None
     provider: str = ""
+    account: str = ""
+    default_provider: str = ""
+    login_failed: bool = False
     operation: str = "none"
     status: int = 0
     access_key_id: str = ""

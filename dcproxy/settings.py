@@ -120,6 +120,7 @@ _TAGS = OptionType(
 )
 _REGION = _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "an EC2 region such as us-east-1")
 _HOST = _matching(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", "a host name")
+_FILE = _matching(r"/.+", "an absolute path")
 _SECONDS = OptionType(_parse_seconds, "a number of seconds above 0, at most 3600")
 _SWITCH = OptionType({"on": True, "off": False}.__getitem__, "on or off")
 
@@ -185,6 +186,18 @@ class Settings:
     )
     copy_tags: bool = _option(
         _SWITCH, "Whether each new snapshot also carries the tags of its volume.", False
+    )
+    accounts: str | None = _option(
+        _FILE,
+        "File of the accounts, made by `htpasswd -B`. Only they are let in. Unset: callers use "
+        "their own access keys.",
+        None,
+    )
+    aws_config: str | None = _option(
+        _FILE, "AWS configuration file with a `[profile NAME]` for each account.", None
+    )
+    own_keys: bool = _option(
+        _SWITCH, "Whether callers may use their own access keys although there are accounts.", False
     )
     health: str | None = _option(
         OptionType(_parse_path, "off, or a path such as /healthz"),

@@ -10,6 +10,7 @@ from botocore.client import BaseClient
 from tests.support.ec2_server import EC2Server, ProgrammedEC2
 from tests.support.moto import native_client
 from tests.support.package import running_moto
+from tests.support.sts_server import STS, STSServer
 
 LIVE_FOLDERS = {"live", "browser"}
 
@@ -62,3 +63,18 @@ def programmed_ec2(ec2_server: EC2Server) -> Iterator[ProgrammedEC2]:
     yield ec2
     ec2_server.ec2 = None
     ec2.check()
+
+
+@pytest.fixture(scope="session")
+def sts_server() -> Iterator[STSServer]:
+    """Run the address of all stand-ins of STS; which one responds there is each test's."""
+    with STSServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+def sts(sts_server: STSServer) -> Iterator[STS]:
+    """Give an STS that hands out keys, and check the signatures of its requests."""
+    sts_server.sts = STS(sts_server.url)
+    yield sts_server.sts
+    assert not sts_server.sts.problems

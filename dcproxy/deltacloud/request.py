@@ -73,6 +73,12 @@ def read_request(
     return ApiRequest(http=http, **known)
 
 
+def read_credentials(http: Request) -> Credentials:
+    """Read the credentials of a request. Raises a 401 ``ApiError`` when it has none."""
+    headers = http.headers
+    return parse_credentials(headers.get("Authorization"), headers.get("X-Amz-Security-Token"))
+
+
 def read_format(http: Request) -> ApiRequest:
     """Read only the query and the format of a request, for an error about anything else."""
     query, format, _ = _negotiate(http)
@@ -132,7 +138,7 @@ def _read(
     yield "urls", Urls(http.application_url, matrix.items())
     _check_origin(http, host)
     if not match.is_public:
-        yield "credentials", parse_credentials(http.headers.get("Authorization"))
+        yield "credentials", read_credentials(http)
     if http.method in {"POST", "DELETE"}:
         form = _form(http, query, match.handler)
         yield "form", form

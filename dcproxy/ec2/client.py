@@ -25,7 +25,7 @@ from botocore.exceptions import (
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from dcproxy.context import RequestContext, Runtime
-from dcproxy.ec2.errors import EC2Error, Outcome, outcome_of_response
+from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome, outcome_of_response
 from dcproxy.ec2.session import (
     AccessKey,
     callers_session,
@@ -120,7 +120,7 @@ class EC2Client:
                 except Exception as error:
                     if isinstance(error, ClientError):
                         context.ec2_request_ids.extend(request_id(error.response))
-                    raise _ec2_error(error, region, limit.has_expired) from error
+                    raise _ec2_error(error, region, access_key, limit.has_expired) from error
 
         with self._recording(action):
             return self._repeating(attempt, context, deadline) if is_repeatable else attempt()
@@ -182,12 +182,19 @@ def back_off(runtime: Runtime, attempt: int) -> float:
     return runtime.random.uniform(0, min(2.0 ** (attempt - 1), _MAX_BACKOFF))
 
 
-def _ec2_error(error: Exception, region: str, limit_has_expired: bool) -> EC2Error:
+def _ec2_error(
+    error: Exception, region: str, access_key: AccessKey, limit_has_expired: bool
+) -> EC2Error:
     """Classify what botocore or the parser raised."""
     if isinstance(error, ClientError):
         code, message, status = parsed_error(error.response)
         if not code:
             message = f"EC2 in {region} responded with status {status} and no error code."
+        if code in EXPIRED_CODES and access_key.session_token:
+            code = "ExpiredToken"
+            message = (
+                f"{message} The session token has expired, or the clock of this server is wrong."
+            )
         return EC2Error(
             message or "EC2 sent no message.",
             outcome_of_response(code, status),

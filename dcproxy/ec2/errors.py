@@ -17,6 +17,10 @@ _THROTTLING_CODES = frozenset(
     }
 )
 
+EXPIRED_CODES = frozenset({"RequestExpired", "InvalidSecurity.RequestHasExpired"})
+"""The time of a signature is not EC2's time, or the session token has expired: EC2 has one code for
+both."""
+
 
 class Outcome(Enum):
     """What is known of the effect of a failed call."""

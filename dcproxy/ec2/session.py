@@ -48,10 +48,11 @@ ACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An AWS access key."""
+    """An AWS access key; a temporary one has a session token."""
 
     id: str
     secret: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
 
 
 _access_key: ContextVar[AccessKey | None] = ContextVar("access_key", default=None)
@@ -77,7 +78,9 @@ class _CallersKey(Credentials):
         access_key = _access_key.get()
         if access_key is None:
             raise NoCredentialsError
-        return ReadOnlyCredentials(access_key.id, access_key.secret, None)
+        return ReadOnlyCredentials(
+            access_key.id, access_key.secret, access_key.session_token or None
+        )
 
 
 class _CallersKeyProvider(CredentialProvider):
@@ -113,9 +116,13 @@ def isolated_session() -> botocore.session.Session:
         "use_fips_endpoint": (None, None, False, None),
     }
     session = botocore.session.Session(session_vars=nothing_of_the_host)
-    models = Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
-    session.register_component("data_loader", models)
+    session.register_component("data_loader", builtin_models())
     return session
+
+
+def builtin_models() -> Loader:
+    """Create a loader of the models that botocore contains, and of none of the host."""
+    return Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 def callers_session() -> botocore.session.Session:
@@ -129,8 +136,8 @@ def callers_session() -> botocore.session.Session:
 
 
 def _hide_signatures_in_logs() -> None:
-    # Their DEBUG records hold signatures and the Authorization header.
-    for name in ("botocore.auth", "botocore.endpoint"):
+    # Their DEBUG records hold signatures and the Authorization header, and the responses of STS.
+    for name in ("botocore.auth", "botocore.endpoint", "botocore.parsers"):
         logging.getLogger(name).addFilter(_is_above_debug)
 
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dcproxy.context import RequestContext, Runtime
-from dcproxy.deltacloud.credentials import parse_credentials
 from dcproxy.deltacloud.renderers.negotiation import Renderer
-from dcproxy.deltacloud.request import ApiRequest
+from dcproxy.deltacloud.request import ApiRequest, read_credentials
 from dcproxy.deltacloud.urls import Urls
 from dcproxy.ec2.client import EC2Client
+from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.session import AccessKey
+from dcproxy.operations.callers import Caller, Callers
+from dcproxy.operations.translation import api_error
 from dcproxy.settings import Settings
 
 Result = TypeVar("Result")
@@ -26,6 +28,7 @@ class OperationContext:
 
     request: ApiRequest
     urls: Urls
+    callers: Callers
     ec2: EC2Client
     settings: Settings
     request_context: RequestContext
@@ -35,7 +38,12 @@ class OperationContext:
     @property
     def region(self) -> str:
         """The region of EC2 that the request is for."""
-        return self.request.provider or self.settings.provider
+        return self.request.provider or require_caller(self).region
+
+    @property
+    def seconds_left(self) -> float:
+        """The time until the deadline."""
+        return self.deadline - self.runtime.monotonic()
 
     @property
     def renderer(self) -> Renderer:
@@ -43,13 +51,23 @@ class OperationContext:
         return self.request.format.renderer
 
 
-def require_credentials(context: OperationContext) -> AccessKey:
-    """Return the access key of the caller. Raises a 401 ``ApiError`` when there is none."""
-    credentials = context.request.credentials or parse_credentials(
-        context.request.http.headers.get("Authorization")
+def require_caller(context: OperationContext) -> Caller:
+    """Return who has sent the request. Raises a 401 ``ApiError`` when that is nobody known."""
+    request, request_context = context.request, context.request_context
+    credentials = request.credentials or read_credentials(request.http)
+    caller = context.callers.identify(
+        credentials, request.http, request_context, context.seconds_left
     )
-    context.request_context.access_key_id = credentials.user[-4:]
-    return AccessKey(credentials.user, credentials.password)
+    if caller.is_account:
+        request_context.account = caller.name
+        request_context.default_provider = caller.region
+    return caller
+
+
+def _access_key(context: OperationContext, caller: Caller) -> AccessKey:
+    access_key = caller.access_key(context.seconds_left)
+    context.request_context.access_key_id = access_key.id[-4:]
+    return access_key
 
 
 def call_ec2(
@@ -65,13 +83,21 @@ def call_ec2(
     ``action`` and ``params`` are named as in the EC2 API reference; ``parse`` reads the native
     response. Raises ``EC2Error``, and ``ApiError`` when the request has no credentials.
     """
-    return context.ec2.call(
-        context.region,
-        require_credentials(context),
-        context.request_context,
-        context.deadline,
-        parse,
-        action,
-        is_repeatable=is_repeatable,
-        **params,
-    )
+    caller = require_caller(context)
+    try:
+        return context.ec2.call(
+            context.region,
+            _access_key(context, caller),
+            context.request_context,
+            context.deadline,
+            parse,
+            action,
+            is_repeatable=is_repeatable,
+            **params,
+        )
+    except EC2Error as error:
+        if caller.is_account and api_error(error).status == 401:
+            # The password is right: the client cannot mend this.
+            message = f"EC2 does not accept the credentials of the account {caller.name}: {error}"
+            raise EC2Error(message, Outcome.REFUSED) from error
+        raise

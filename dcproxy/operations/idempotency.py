@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2.records import TaggedSnapshot
-from dcproxy.operations.context import OperationContext, require_credentials
+from dcproxy.operations.context import OperationContext, require_caller
 
 CREATE_TAG = "dcproxy:create"
 REQUEST_TAG = "dcproxy:request"
@@ -84,7 +84,7 @@ def has_key(context: OperationContext) -> bool:
 
 def _digest_of_key(context: OperationContext) -> str:
     key = _idempotency_key(context.request.http.headers["Idempotency-Key"])
-    return _digest(require_credentials(context).id, context.region, key)
+    return _digest(require_caller(context).name, context.region, key)
 
 
 def _digest(*texts: str) -> str:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from dcproxy.deltacloud import protocol
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.deltacloud.models import Driver, Realm, StorageSnapshot, StorageVolume
-from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
 from dcproxy.ec2.records import Snapshot, Volume, Zone
 
 _UNKNOWN_VOLUME = "vol-ffffffff"
@@ -25,7 +25,6 @@ _NOT_AUTHENTICATED = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-_EXPIRED = frozenset({"RequestExpired", "InvalidSecurity.RequestHasExpired"})
 _NOT_FOUND = re.compile(r".*\.NotFound|Invalid(Snapshot|Volume)I[Dd]\.Malformed")
 
 _PARAMETERS = {
@@ -150,9 +149,9 @@ def api_error(error: Exception) -> ApiError:
         return fault
     code = error.code or ("Throttling" if error.outcome is Outcome.THROTTLED else "")
     message = f"{code}: {error.message}" if code else error.message
-    if code in _EXPIRED:
+    if code in EXPIRED_CODES:
         message = f"{message} The clock of this server is wrong."
-    is_refusal = error.outcome is Outcome.REFUSED and code not in _EXPIRED
+    is_refusal = error.outcome is Outcome.REFUSED and code not in EXPIRED_CODES
     translated = ApiError(
         _status(error),
         message,

@@ -48,10 +48,11 @@ def instrumented(handler: Handler, metrics: Metrics, provider: str) -> WSGIAppli
 
         def end() -> None:
             metrics.ec2_retries.inc(context.retries)
+            metrics.logins_failed.inc(context.login_failed)
             metrics.lists_broken.inc(context.list_is_broken)
             metrics.creates_unsettled.inc(context.create_is_unsettled)
             duration = round(time.perf_counter() - started, 6)
-            _log(context, duration, context.provider or provider)
+            _log(context, duration, context.provider or context.default_provider or provider)
 
         return ClosingIterator(handler(environ, start, context), end)
 
@@ -97,6 +98,7 @@ def _log(context: RequestContext, duration: float, provider: str) -> None:
             "duration": duration,
             "operation": context.operation,
             "provider": provider,
+            "account": context.account or None,
             "access_key_id": context.access_key_id or None,
             "ec2_request_ids": list(context.ec2_request_ids) or None,
             "retries": context.retries,

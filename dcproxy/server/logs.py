@@ -23,6 +23,7 @@ FIELDS = (
     "duration",
     "operation",
     "provider",
+    "account",
     "access_key_id",
     "ec2_request_ids",
     "retries",

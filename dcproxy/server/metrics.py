@@ -37,6 +37,7 @@ class Metrics(NamedTuple):
     ec2_retries: Counter
     lists_broken: Counter
     creates_unsettled: Counter
+    logins_failed: Counter
     build_info: Gauge
 
     def record_ec2_call(self, action: str, result: str) -> None:
@@ -66,6 +67,9 @@ def get_metrics() -> Metrics:
         lists_broken=Counter("dcproxy_lists_broken", "Lists that failed after their first page"),
         creates_unsettled=Counter(
             "dcproxy_creates_unsettled", "Creates of which EC2 may have made a duplicate"
+        ),
+        logins_failed=Counter(
+            "dcproxy_logins_failed", "Requests with a wrong name or password of an account"
         ),
         build_info=Gauge(
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"

@@ -7,15 +7,18 @@ request by request, so that both find the machine's caches and clock in the same
 import json
 import socket
 import statistics
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 from lxml import etree
 
 from tests.benchmarks.servers import dcproxy, empty
 from tests.support import instant_ec2
+from tests.support.accounts import password_of, write_account_files
 from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION, basic_authorization
 from tests.support.moto import native_client
@@ -252,6 +255,37 @@ def first_request(rounds):
     return [ratio("first request to EC2 / the hundredth", 3, pairs)]
 
 
+def logins(rounds):
+    """Wrong passwords of names that exist and of others, and a password that is remembered."""
+    with tempfile.TemporaryDirectory() as folder, instant_ec2.running() as url:
+        keys = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = secret\n"
+        profiles = {name: f"[profile {name}]\n{keys}" for name in ("reader", "backup", "archive")}
+        files = write_account_files(Path(folder), profiles, bcrypt_cost=10)
+        known, unknown = (
+            basic_authorization(f"{name}:wrong") for name in ("reader", "somebody-else")
+        )
+        remembered = basic_authorization(f"reader:{password_of('reader')}")
+        with dcproxy(url, options={**files.options, "own_keys": "on"}) as worker:
+            worker.get(ONE, authorization=remembered)
+            worker.get(ONE)
+            own = [
+                (worker.cpu_of(ONE, authorization=remembered), worker.cpu_of(ONE))
+                for _ in range(rounds)
+            ]
+        with dcproxy(url, options=files.options) as worker:
+            worker.get(ONE, authorization=known, status=401)
+            worker.get(ONE, authorization=unknown, status=401)
+            wrong = [
+                tuple(worker.cpu_of(ONE, authorization=a, status=401) for a in (unknown, known))
+                for _ in range(rounds)
+            ]
+    return [
+        ratio("wrong password, unknown name / known name, at most", 1.05, wrong),
+        ratio("wrong password, unknown name / known name, at least", 0.95, wrong, at_least=True),
+        ratio("one snapshot, of an account / own key", 1.1, own),
+    ]
+
+
 FIGURES = {
     "cpu": cpu,
     "memory": memory,
@@ -259,4 +293,5 @@ FIGURES = {
     "slow_reader": slow_reader,
     "callers": callers,
     "first_request": first_request,
+    "logins": logins,
 }

@@ -15,11 +15,11 @@ _HELD = {"01", "04", "08"}
 
 
 @contextmanager
-def dcproxy(ec2_url, threads=32):
+def dcproxy(ec2_url, threads=32, options=None):
     """Run gunicorn with dcproxy in front of an EC2, and give its one worker."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = ("--worker-class=gthread", f"--threads={threads}")
-        with servers.gunicorn(Path(folder), ec2_url, *arguments) as server:
+        with servers.gunicorn(Path(folder), ec2_url, *arguments, options=options) as server:
             yield Worker(server)
 
 
@@ -46,20 +46,20 @@ class Worker:
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
-    def get(self, address, connection=None, authorization=AUTHORIZATION):
+    def get(self, address, connection=None, authorization=AUTHORIZATION, status=200):
         connection = connection or self.connection
         connection.request("GET", address, headers={"Authorization": authorization})
         response = connection.getresponse()
         body = response.read()
-        assert response.status == 200, (response.status, body[:300])
+        assert response.status == status, (response.status, body[:300])
         return body
 
-    def cpu_of(self, address, authorization=AUTHORIZATION):
+    def cpu_of(self, address, authorization=AUTHORIZATION, status=200):
         """CPU seconds that the worker spends on one request."""
         # The clock of another process (clock_getcpuclockid(3)), in nanoseconds.
         clock = (~self.pid << 3) | 2
         before = time.clock_gettime(clock)
-        self.get(address, authorization=authorization)
+        self.get(address, authorization=authorization, status=status)
         return time.clock_gettime(clock) - before
 
     def memory(self, line="VmRSS"):

@@ -6,8 +6,15 @@ import subprocess
 
 import pytest
 
+from tests.support.accounts import (
+    BASE_KEY,
+    password_hash,
+    password_of,
+    role_profile,
+    write_account_files,
+)
 from tests.support.addresses import SNAPSHOTS
-from tests.support.callers import AUTHORIZATION, CALLER
+from tests.support.callers import AUTHORIZATION, CALLER, basic_authorization, register_caller
 from tests.support.ec2_responses import (
     EC2Response,
     created_response,
@@ -91,4 +98,52 @@ def test_no_secret_in_responses_debug_logs_or_process_titles(
     for text in (seen, log, titles):
         assert CALLER[1] not in text
         assert AUTHORIZATION.split()[1] not in text
+        assert not re.search(r"Signature=|[0-9a-f]{64}", text)
+
+
+@pytest.mark.parametrize(
+    "ec2_response", [snapshots_page(snapshot_item("snap-12345678")), error_response("AuthFailure")]
+)
+def test_no_secret_of_an_account_in_responses_debug_logs_or_process_titles(
+    ec2_server, programmed_ec2, sts, tmp_path, ec2_response
+):
+    programmed_ec2.respond = always(ec2_response)
+    files = write_account_files(
+        tmp_path,
+        {
+            "reader": role_profile("reader", sts.url),
+            "broken": "[profile broken]\ncredential_process = echo not-json\n",
+        },
+    )
+    right, broken = (basic_authorization(f"{n}:{password_of(n)}") for n in ("reader", "broken"))
+    wrong = basic_authorization("reader:a wrong password")
+    register_caller("ASIAOFACALLER", "secret+of+a+caller")
+    temporary = basic_authorization("ASIAOFACALLER:secret+of+a+caller:token+of+a+caller")
+    marker = "[app:main]"
+    with gunicorn(
+        tmp_path,
+        ec2_server.url,
+        *THREADS,
+        replace=[(marker, DEBUG + marker)],
+        options={**files.options, "own_keys": "on"},
+    ) as server:
+        seen = ""
+        for authorization in (right, wrong, broken, temporary, right):
+            response, body = server.get(SNAPSHOTS, {"Authorization": authorization})
+            seen += f"{response.headers}{body.decode()}"
+        titles = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+        log = server.log.read_text()
+    assert "botocore" in log  # it did log at DEBUG
+    assert "a login failed: name 'reader'" in log
+    assert "no credentials for the account broken" in log
+    [key] = sts.handed_out
+    secrets = [
+        *(password_of(name) for name in ("reader", "broken")),
+        *(password_hash(password_of(name)) for name in ("reader", "broken")),
+        *(text.split()[1] for text in (right, wrong, broken, temporary)),
+        *("a wrong password", "secret+of+a+caller", "token+of+a+caller", "not-json"),
+        *(key.secret, key.token, BASE_KEY[1]),
+    ]
+    for text in (seen, log, titles):
+        assert [secret for secret in secrets if secret in text] == []
         assert not re.search(r"Signature=|[0-9a-f]{64}", text)

@@ -90,6 +90,8 @@ def is_signed(environ, body: bytes) -> bool | None:
     fields = dict(re.findall(r"(SignedHeaders|Signature)=([^, ]+)", authorization))
     scope = re.search(r"Credential=([^,]+)", authorization)[1][len(id) + 1 :]
     names = fields["SignedHeaders"].split(";")
+    if "HTTP_X_AMZ_SECURITY_TOKEN" in environ and "x-amz-security-token" not in names:
+        return False
     headers = "".join(f"{name}:{_header(environ, name)}\n" for name in names)
     request = "\n".join(
         [

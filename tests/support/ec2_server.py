@@ -26,6 +26,7 @@ class EC2Request:
     action: str
     parameters: dict[str, str]
     access_key_id: str
+    session_token: str = ""
 
 
 class ProgrammedEC2:
@@ -62,7 +63,7 @@ class EC2Server:
             0,
             self._application,
             threaded=True,
-            request_handler=_QuietHandler,
+            request_handler=QuietHandler,
             ssl_context=ssl_context,
         )
         scheme = "https" if ssl_context else "http"
@@ -101,7 +102,8 @@ class EC2Server:
         elif not signed:
             self.ec2.problems.append(f"the signature of {key} is wrong")
         parameters = dict(parse_qsl(body.decode(), keep_blank_values=True))
-        return self.ec2(EC2Request(parameters.pop("Action"), parameters, key))
+        token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")
+        return self.ec2(EC2Request(parameters.pop("Action"), parameters, key, token))
 
 
 @contextmanager
@@ -113,7 +115,7 @@ def programmed_ec2_server(ssl_context: tuple[str, str] | None = None) -> Iterato
         ec2.check()
 
 
-class _QuietHandler(WSGIRequestHandler):
+class QuietHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log(self, *_: object) -> None:

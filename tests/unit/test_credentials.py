@@ -42,3 +42,7 @@ def test_other_text_is_401(encoded):
     with pytest.raises(ApiError) as caught:
         parse_credentials(f"Basic {encoded}")
     assert caught.value.status == 401
+
+
+def test_session_token_is_not_in_a_repr():
+    assert "hidden" not in repr(Credentials("ASIA", "secret", "hidden"))
