@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Callable, Iterable
-from urllib.parse import quote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from webob import Request, Response
@@ -11,8 +10,9 @@ from werkzeug.utils import import_string
 
 from dcproxy import settings, upstream
 from dcproxy.context import RequestContext, Runtime
+from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS, SERVER
-from dcproxy.deltacloud.request import ApiRequest, is_for_snapshots, read_request
+from dcproxy.deltacloud.request import ApiRequest, encoded_prefix, is_for_snapshots, read_request
 from dcproxy.deltacloud.responses import add_common_headers, error_response, options_response
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
@@ -20,6 +20,7 @@ from dcproxy.ec2.client import EC2Client
 from dcproxy.operations.context import OperationContext
 from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.server import gunicorn, logs, metrics
+from dcproxy.server.connection import ignore_forwarding
 from dcproxy.server.instrumentation import instrumented, with_context
 from dcproxy.settings import Settings, UpstreamSettings
 
@@ -125,10 +126,30 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     endpoints = _operational_endpoints(settings)
     deltacloud = instrumented(handle, recorded, settings.provider)
 
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def root(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            location = encoded_prefix(environ) + ENTRY_POINT
+        except ApiError:
+            return deltacloud(environ, start_response)  # which answers with the error
+        start_response("302 Found", [("Location", location), ("Content-Length", "0")])
+        return []
+
+    endpoints["/"] = root
+
+    def routed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return endpoints.get(environ.get("PATH_INFO", ""), deltacloud)(environ, start_response)
 
-    proxies = settings.trusted_proxies
+    forwarded = _trusting(settings.trusted_proxies, routed)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        ignore_forwarding(environ)
+        return forwarded(environ, start_response)
+
+    return app
+
+
+def _trusting(proxies: int, app: WSGIApplication) -> WSGIApplication:
+    """Let an application use the ``X-Forwarded-*`` headers of so many proxies in front of it."""
     if not proxies:
         return app
     return ProxyFix(
@@ -143,19 +164,13 @@ def _operations() -> dict[str, Operation]:
 
 
 def _operational_endpoints(settings: Settings) -> dict[str, WSGIApplication]:
-    """Create what answers outside of Deltacloud: the root, the health check and the metrics."""
-    endpoints: dict[str, WSGIApplication] = {"/": _root}
+    """Create what answers outside of Deltacloud: the health check and the metrics."""
+    endpoints: dict[str, WSGIApplication] = {}
     if settings.health:
         endpoints[settings.health] = _health
     if settings.metrics:
         endpoints[settings.metrics] = metrics.exposition()
     return endpoints
-
-
-def _root(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    location = quote(environ.get("SCRIPT_NAME", ""), encoding="latin-1") + ENTRY_POINT
-    start_response("302 Found", [("Location", location), ("Content-Length", "0")])
-    return []
 
 
 def _health(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -85,7 +85,7 @@ def _parse_path(text: str) -> str | None:
 
 
 _REGION = _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "an EC2 region such as us-east-1")
-_HOST = _matching(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", "a host name")
+_HOST = _matching(r"\.?[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*", "a host name")
 _SECONDS = OptionType(_parse_seconds, "a number of seconds above 0, at most 3600")
 _SWITCH = OptionType({"on": True, "off": False}.__getitem__, "on or off")
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
+from wsgiref.types import WSGIEnvironment
 
 from webob import Request
 from werkzeug.sansio.utils import host_is_trusted
@@ -16,7 +18,9 @@ from dcproxy.deltacloud.renderers import negotiation
 from dcproxy.deltacloud.renderers.negotiation import Format
 from dcproxy.deltacloud.urls import Urls, split_matrix
 
-_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_HOST = re.compile(
+    r"(?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +67,6 @@ def read_request(
         known.update(_read(http, providers, trusted_hosts))
     except ApiError as error:
         known["error"] = error
-    except UnicodeDecodeError as error:
-        known["error"] = ApiError(400, "The prefix of the path is not UTF-8.")
-        known["error"].__cause__ = error
     return ApiRequest(http=http, **known)
 
 
@@ -73,6 +74,22 @@ def read_format(http: Request) -> ApiRequest:
     """Read only the query and the format of a request, for an error about anything else."""
     query, format, _ = _negotiate(http)
     return ApiRequest(http=http, query=query, format=format, host=_host(http))
+
+
+def encoded_prefix(environ: WSGIEnvironment) -> str:
+    """Return the percent-encoded prefix of the paths of an application, such as ``/clouds``.
+
+    Raises a 400 ``ApiError`` unless it is a path: ``.example.com`` and ``//example.com`` would make
+    the links of a response those of another host.
+    """
+    prefix = environ.get("SCRIPT_NAME", "").encode("latin-1")
+    try:
+        prefix.decode()
+    except UnicodeDecodeError as error:
+        raise ApiError(400, "The prefix of the path is not UTF-8.") from error
+    if not re.fullmatch(rb"(/[^/]+)*/?", prefix):
+        raise ApiError(400, "The prefix of the path is not a path: it takes one such as /clouds.")
+    return quote(prefix.rstrip(b"/"))
 
 
 def is_for_snapshots(http: Request) -> bool:
@@ -105,9 +122,10 @@ def _read(
     if error is not None:
         raise error
     _check_host(host, trusted_hosts)
+    prefix = encoded_prefix(http.environ)
     match = routes.match(_method(http), path)
     yield from (("handler", match.handler), ("id", match.id))
-    yield "urls", Urls(http.application_url, matrix.items())
+    yield "urls", Urls(http.host_url + prefix, matrix.items())
     _check_origin(http, host)
     if not match.is_public:
         yield "credentials", parse_credentials(http.headers.get("Authorization"))
@@ -208,7 +226,8 @@ def _allowed_methods(path: str) -> list[str]:
 def _check_host(host: str, trusted_hosts: Collection[str]) -> None:
     if not host:
         raise ApiError(400, "The Host header is missing, or is not a host name.")
-    if trusted_hosts and not host_is_trusted(host, trusted_hosts):
+    trusted = [name.lower() for name in trusted_hosts]
+    if trusted and not host_is_trusted(host.lower(), trusted):
         raise ApiError(400, f"The host {host} is not served here.")
 
 

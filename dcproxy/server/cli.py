@@ -171,7 +171,9 @@ def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -
     if given.config:
         server = Server(
             lambda: _of_file(given.config, _load),
-            lambda: own | _of_file(given.config, _file_settings) | _address(given),
+            lambda: _several_addresses(
+                own | _of_file(given.config, _file_settings) | _address(given)
+            ),
         )
     else:
         options = {"provider": given.provider} if given.provider else {}
@@ -233,6 +235,12 @@ def _address(given: argparse.Namespace) -> dict[str, str]:
     host = given.hostname or _HOST
     port = _PORT if given.port is None else given.port
     return {"bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+
+
+def _several_addresses(settings: dict[str, Any]) -> dict[str, Any]:
+    """Split ``bind`` at commas: gunicorn takes several addresses as a list only."""
+    addresses = [address.strip() for address in settings["bind"].split(",")]
+    return settings | {"bind": addresses} if len(addresses) > 1 else settings
 
 
 def _greet(given: argparse.Namespace, arbiter: Any) -> None:

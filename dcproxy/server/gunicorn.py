@@ -73,6 +73,9 @@ class Server(BaseApplication):  # type: ignore[misc]
             "threads": THREADS,
             "logger_class": _Log,
             "control_socket_disable": True,
+            # Else gunicorn believes headers of clients on loopback and on Unix sockets.
+            "forwarder_headers": "",
+            "secure_scheme_headers": {},
             "post_worker_init": _unblock_stop_signals,
         }
         given = defaults | dict(self._settings())

@@ -76,6 +76,7 @@ def test_every_option_is_read():
         ("log_format", "xml"),
         ("trusted_proxies", "-1"),
         ("trusted_hosts", "http://cloud.example.org"),
+        ("trusted_hosts", f"{'a' * 64}.example.org"),
     ],
 )
 def test_invalid_value_error_names_option_value_and_constraint(name, value):
@@ -100,3 +101,9 @@ def test_password_in_the_endpoint_is_rejected_and_not_repeated():
     with pytest.raises(SettingError) as error:
         from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"}, Settings)
     assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize("regions", ["RegionOne, regionone", "US-East-1"])
+def test_regions_that_differ_only_in_case_are_rejected_at_startup(regions):
+    with pytest.raises(SettingError, match=rf"regions = '{regions}'.*more than their case"):
+        app_factory({}, regions=regions)
