@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterable
+from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from webob import Request, Response
@@ -134,7 +135,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         start_response("302 Found", [("Location", location), ("Content-Length", "0")])
         return []
 
-    endpoints["/"] = root
+    endpoints["/"] = _with_common_headers(root)
 
     def routed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return endpoints.get(environ.get("PATH_INFO", ""), deltacloud)(environ, start_response)
@@ -167,10 +168,23 @@ def _operational_endpoints(settings: Settings) -> dict[str, WSGIApplication]:
     """Create what answers outside of Deltacloud: the health check and the metrics."""
     endpoints: dict[str, WSGIApplication] = {}
     if settings.health:
-        endpoints[settings.health] = _health
+        endpoints[settings.health] = _with_common_headers(_health)
     if settings.metrics:
-        endpoints[settings.metrics] = metrics.exposition()
+        endpoints[settings.metrics] = _with_common_headers(metrics.exposition())
     return endpoints
+
+
+def _with_common_headers(app: WSGIApplication) -> WSGIApplication:
+    """Add the headers of every response outside of Deltacloud: it is neither cached nor guessed."""
+    common = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+
+    def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [*headers, *common], *more)
+
+        return app(environ, start)
+
+    return wrapped
 
 
 def _health(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
