@@ -2,12 +2,14 @@
 
 import gc
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from webob import Request, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.utils import import_string
+from werkzeug.wsgi import ClosingIterator
 
 from dcproxy import settings, upstream
 from dcproxy.context import RequestContext, Runtime
@@ -18,6 +20,7 @@ from dcproxy.deltacloud.responses import add_common_headers, error_response, opt
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
 from dcproxy.ec2.client import EC2Client
+from dcproxy.operations.capacity import Capacity
 from dcproxy.operations.context import OperationContext
 from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.server import gunicorn, logs, metrics
@@ -88,11 +91,19 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     operations = _operations()
     providers = provider_names(ec2.hosts)
 
-    def respond(request: ApiRequest, context: RequestContext, deadline: float) -> Response:
+    places_per_key = max(1, settings.capacity * settings.share_per_key // 100)
+    capacity = Capacity(settings.capacity, places_per_key, recorded.record_refusal)
+
+    def respond(
+        request: ApiRequest, context: RequestContext, deadline: float, place: ExitStack
+    ) -> Response:
         if request.error is not None:
             raise request.error
         if request.allow:
             return options_response(request.allow)
+        if request.credentials:
+            left = deadline - runtime.monotonic()
+            place.enter_context(capacity.occupied(request.credentials, left))
         assert request.urls is not None  # noqa: S101 (a request without an error has them)
         operation = operations[request.handler]
         return operation(
@@ -113,18 +124,20 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         context.operation = request.handler or "none"
         if request.credentials:
             context.access_key_id = request.credentials.user[-4:]
-        try:
-            response = respond(request, context, deadline)
-        except Exception as error:
-            response = error_response(request, api_error(error), context)
-        add_common_headers(response, context)
-        collection, _, operation = request.handler.partition(".")
-        is_read = collection in COLLECTIONS and operation in {"index", "show"}
-        if is_read and response.status_code == 200:
-            response.headers["X-Backend-Runtime"] = f"{runtime.monotonic() - started:.6f}"
-        return response(environ, start_response)
+        with ExitStack() as place:
+            try:
+                response = respond(request, context, deadline, place)
+            except Exception as error:
+                response = error_response(request, api_error(error), context)
+            add_common_headers(response, context)
+            collection, _, operation = request.handler.partition(".")
+            is_read = collection in COLLECTIONS and operation in {"index", "show"}
+            if is_read and response.status_code == 200:
+                response.headers["X-Backend-Runtime"] = f"{runtime.monotonic() - started:.6f}"
+            # A list goes on calling EC2 until it is closed.
+            return ClosingIterator(response(environ, start_response), place.pop_all().close)
 
-    endpoints = _operational_endpoints(settings)
+    endpoints = _operational_endpoints(settings, capacity)
     deltacloud = instrumented(handle, recorded, settings.provider)
 
     def root(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -164,11 +177,19 @@ def _operations() -> dict[str, Operation]:
     return {handler: import_string(f"dcproxy.operations.{handler}") for handler in handlers}
 
 
-def _operational_endpoints(settings: Settings) -> dict[str, WSGIApplication]:
-    """Create what answers outside of Deltacloud: the health check and the metrics."""
+def _operational_endpoints(settings: Settings, capacity: Capacity) -> dict[str, WSGIApplication]:
+    """Create what answers outside of Deltacloud, by path. Nothing there waits for EC2."""
+
+    def ready(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if capacity.has_free_place():
+            return _text("200 OK", "ok")(environ, start_response)
+        return _text("503 Service Unavailable", "at capacity")(environ, start_response)
+
     endpoints: dict[str, WSGIApplication] = {}
     if settings.health:
-        endpoints[settings.health] = _with_common_headers(_health)
+        endpoints[settings.health] = _with_common_headers(_text("200 OK", "ok"))
+    if settings.ready:
+        endpoints[settings.ready] = _with_common_headers(ready)
     if settings.metrics:
         endpoints[settings.metrics] = _with_common_headers(metrics.exposition())
     return endpoints
@@ -187,6 +208,12 @@ def _with_common_headers(app: WSGIApplication) -> WSGIApplication:
     return wrapped
 
 
-def _health(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
-    return [b"ok\n"]
+def _text(status: str, text: str) -> WSGIApplication:
+    body = f"{text}\n".encode()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+        start_response(status, headers)
+        return [body]
+
+    return app

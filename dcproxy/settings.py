@@ -135,6 +135,12 @@ class Settings:
     retry_attempts: int = _option(
         _whole_number(1, 10), "EC2 requests per call, the first one included.", 3
     )
+    capacity: int = _option(
+        _whole_number(1, 10_000), "Requests of a worker that may call EC2 at the same time.", 128
+    )
+    share_per_key: int = _option(
+        _whole_number(1, 100), "Percentage of `capacity` for requests with one access key.", 50
+    )
     create_tag: bool = _option(
         _SWITCH, "Whether each new snapshot carries the tag that makes its creation safe.", True
     )
@@ -142,6 +148,11 @@ class Settings:
         OptionType(_parse_path, "off, or a path such as /healthz"),
         "Path of the health check.",
         "/healthz",
+    )
+    ready: str | None = _option(
+        OptionType(_parse_path, "off, or a path such as /readyz"),
+        "Path of the readiness check.",
+        "/readyz",
     )
     metrics: str | None = _option(
         OptionType(_parse_path, "off, or a path such as /metrics"),

@@ -29,7 +29,7 @@ class ApiRequest:
 
     ``host`` has its port and is empty when malformed; ``provider`` is None when the request named
     none; ``id`` is that of the path, ``query`` and ``form`` are its parameters. ``credentials`` are
-    None for a public operation.
+    None for an operation that does not call EC2.
 
     ``error`` is what is wrong with the request. What was not read because of it is empty, except
     ``format``, which is always known. An OPTIONS request is read up to its methods in ``allow``.
@@ -127,7 +127,7 @@ def _read(
     yield from (("handler", match.handler), ("id", match.id))
     yield "urls", Urls(http.host_url + prefix, matrix.items())
     _check_origin(http, host)
-    if not match.is_public:
+    if not match.is_public or (match.handler == "entry_point.show" and "force_auth" in query):
         yield "credentials", parse_credentials(http.headers.get("Authorization"))
     if http.method in {"POST", "DELETE"}:
         form = _form(http, query)

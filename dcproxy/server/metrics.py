@@ -33,11 +33,16 @@ class Metrics(NamedTuple):
     ec2_retries: Counter
     lists_broken: Counter
     creates_unsettled: Counter
+    requests_over_capacity: Counter
     build_info: Gauge
 
     def record_ec2_call(self, action: str, result: str) -> None:
         """Count a call of EC2."""
         self.ec2_requests.labels(action, result).inc()
+
+    def record_refusal(self, limit: str) -> None:
+        """Count a request for which there was no place."""
+        self.requests_over_capacity.labels(limit).inc()
 
 
 @cache
@@ -59,6 +64,11 @@ def get_metrics() -> Metrics:
         lists_broken=Counter("dcproxy_lists_broken", "Lists that failed after their first page"),
         creates_unsettled=Counter(
             "dcproxy_creates_unsettled", "Creates of which EC2 may have made a duplicate"
+        ),
+        requests_over_capacity=Counter(
+            "dcproxy_requests_over_capacity",
+            "Requests refused because too many were in progress",
+            ["limit"],
         ),
         build_info=Gauge(
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"
