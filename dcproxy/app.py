@@ -1,7 +1,7 @@
 """The WSGI application and the Paste factories: they wire the parts together."""
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,7 +24,7 @@ from dcproxy.operations.capacity import Capacity
 from dcproxy.operations.context import OperationContext
 from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.server import gunicorn, logs, metrics
-from dcproxy.server.connection import ignore_forwarding
+from dcproxy.server.connection import arrived_at, ignore_forwarding
 from dcproxy.server.instrumentation import instrumented, with_context
 from dcproxy.settings import Settings, UpstreamSettings
 
@@ -43,7 +43,7 @@ def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
     """
     gunicorn.set_server_header(SERVER)
     gunicorn.hide_requests_in_logs()
-    ours = settings.from_options(options, Settings)
+    ours = _settings(global_conf, options)
     logs.configure(ours.log_format, global_conf.get("__file__"))
     app = application(ours)
     # botocore's models live as long as the worker: garbage collection need not visit them again.
@@ -52,19 +52,27 @@ def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
     return app
 
 
+def _settings(global_conf: dict[str, str], options: dict[str, str]) -> Settings:
+    # The command passes on its own option in this way.
+    of_command = {name: global_conf[name] for name in global_conf.keys() & {"admin_bind"}}
+    return settings.from_options(options | of_command, Settings)
+
+
 def filter_factory(
     global_conf: dict[str, str], **options: str
 ) -> Callable[[WSGIApplication], WSGIApplication]:
     """Create the filter of a Paste section, for the front of an old server.
 
     It answers requests for storage snapshots of the ec2 driver and passes on all others unchanged.
-    Raises as ``app_factory``.
+    All requests at the address of ``admin_bind`` are its own. Raises as ``app_factory``.
     """
     ours = app_factory(global_conf, **options)
+    admin_bind = _settings(global_conf, options).admin_bind
 
     def filter(app: WSGIApplication) -> WSGIApplication:
         def filtered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            is_ours = is_for_snapshots(Request(environ))
+            is_admin = admin_bind is not None and arrived_at(environ, admin_bind)
+            is_ours = is_admin or is_for_snapshots(Request(environ))
             return (ours if is_ours else app)(environ, start_response)
 
         return filtered
@@ -137,7 +145,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             # A list goes on calling EC2 until it is closed.
             return ClosingIterator(response(environ, start_response), place.pop_all().close)
 
-    endpoints = _operational_endpoints(settings, capacity)
+    operational = _operational_endpoints(settings, capacity)
     deltacloud = instrumented(handle, recorded, settings.provider)
 
     def root(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -148,16 +156,22 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         start_response("302 Found", [("Location", location), ("Content-Length", "0")])
         return []
 
-    endpoints["/"] = _with_common_headers(root)
-
-    def routed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return endpoints.get(environ.get("PATH_INFO", ""), deltacloud)(environ, start_response)
-
-    forwarded = _trusting(settings.trusted_proxies, routed)
+    admin_bind = settings.admin_bind
+    public = {"/": _with_common_headers(root)} | ({} if admin_bind else operational)
+    public_app = _trusting(settings.trusted_proxies, _by_path(public, deltacloud))
+    admin_app = _by_path(operational, _with_common_headers(_text("404 Not Found", "not found")))
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         ignore_forwarding(environ)
-        return forwarded(environ, start_response)
+        is_admin = admin_bind is not None and arrived_at(environ, admin_bind)
+        return (admin_app if is_admin else public_app)(environ, start_response)
+
+    return app
+
+
+def _by_path(apps: Mapping[str, WSGIApplication], other: WSGIApplication) -> WSGIApplication:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return apps.get(environ.get("PATH_INFO", ""), other)(environ, start_response)
 
     return app
 

@@ -84,6 +84,16 @@ def _parse_path(text: str) -> str | None:
     return text
 
 
+def _parse_address(text: str) -> str:
+    if not re.fullmatch(
+        r"unix:(/[\w.@%+-]+)+|([\w.-]*|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]*", text, re.ASCII
+    ):
+        raise ValueError
+    if not text.startswith("unix:") and int(text.rpartition(":")[2]) > 65535:
+        raise ValueError
+    return text
+
+
 _REGION = _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "an EC2 region such as us-east-1")
 _HOST = _matching(r"\.?[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*", "a host name")
 _SECONDS = OptionType(_parse_seconds, "a number of seconds above 0, at most 3600")
@@ -158,6 +168,12 @@ class Settings:
         OptionType(_parse_path, "off, or a path such as /metrics"),
         "Path of the Prometheus metrics.",
         "/metrics",
+    )
+    admin_bind: str | None = _option(
+        OptionType(_parse_address, "an address such as 127.0.0.1:9001 or unix:/run/dcproxy/admin"),
+        "Address at which alone the health check, the readiness check and the metrics answer. "
+        "Unset: they answer where the API does.",
+        None,
     )
     log_format: str | None = _option(
         _matching("json|text", "json or text"),

@@ -9,6 +9,23 @@ from wsgiref.types import WSGIEnvironment
 from dcproxy.server.gunicorn import client_socket
 
 
+def arrived_at(environ: WSGIEnvironment, address: str) -> bool:
+    """Tell whether a request came in at ``address``, such as ``127.0.0.1:9001`` or ``unix:/path``.
+
+    Only its port or path counts. Under a server that does not hand over the connection: no.
+    """
+    connection = client_socket(environ)
+    if connection is None:
+        return False
+    local = connection.getsockname()
+    return port_or_path(address) == (local if isinstance(local, str) else str(local[1]))
+
+
+def port_or_path(address: str) -> str:
+    """Return the port of a TCP address, or the path of a Unix socket."""
+    return address.rpartition(":")[2]
+
+
 def ignore_forwarding(environ: WSGIEnvironment) -> None:
     """Undo what headers of the client did to the scheme and the prefix of a request.
 

@@ -76,6 +76,11 @@ def test_every_option_is_read():
         ("health", "up"),
         ("metrics", "/api/metrics"),
         ("ready", "ready"),
+        ("admin_bind", "127.0.0.1"),
+        ("admin_bind", "127.0.0.1:0"),
+        ("admin_bind", "127.0.0.1:65536"),
+        ("admin_bind", "unix:admin"),
+        ("admin_bind", "unix:///run/admin"),
         ("log_format", "xml"),
         ("trusted_proxies", "-1"),
         ("trusted_hosts", "http://cloud.example.org"),
@@ -104,6 +109,13 @@ def test_password_in_the_endpoint_is_rejected_and_not_repeated():
     with pytest.raises(SettingError) as error:
         from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"}, Settings)
     assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9001", "[::1]:9001", ":9001", "localhost:9001", "unix:/run/dcproxy/a-1"]
+)
+def test_addresses_of_the_operational_endpoints(address):
+    assert from_options({"admin_bind": address}, Settings).admin_bind == address
 
 
 @pytest.mark.parametrize("regions", ["RegionOne, regionone", "US-East-1"])
