@@ -111,7 +111,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             return options_response(request.allow)
         if request.credentials:
             left = deadline - runtime.monotonic()
-            place.enter_context(capacity.occupied(request.credentials, left))
+            place.callback(capacity.occupy(request.credentials, left))
         assert request.urls is not None  # noqa: S101 (a request without an error has them)
         operation = operations[request.handler]
         return operation(

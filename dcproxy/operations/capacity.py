@@ -1,8 +1,8 @@
 """How many requests may call EC2 at once, and how many of them of one caller."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from dcproxy.deltacloud.credentials import Credentials
 from dcproxy.deltacloud.errors import ApiError
@@ -29,26 +29,25 @@ class Capacity:
         self._keys: dict[Credentials, _Key] = {}
         self._keys_lock = threading.Lock()
 
-    @contextmanager
-    def occupied(self, credentials: Credentials, max_wait: float) -> Iterator[None]:
-        """Occupy a place while this is open.
+    def occupy(self, credentials: Credentials, max_wait: float) -> Callable[[], None]:
+        """Occupy a place, and return the function that frees it.
 
         Where none is free, it waits for at most ``max_wait`` and ``MAX_WAIT`` seconds. Raises a 502
         ``ApiError`` when none becomes free.
         """
         wait = max(0.0, min(max_wait, MAX_WAIT))
-        with self._places_of(credentials) as places:
-            if not places.acquire(timeout=wait):
+        # Nothing here is a generator: the garbage collector would end one that was left behind, and
+        # wait for a lock that this thread may hold.
+        with ExitStack() as occupied:
+            key = self._begin(credentials)
+            occupied.callback(self._end, credentials, key)
+            if not key.places.acquire(timeout=wait):
                 raise self._refusal("key", "This access key has too many requests in progress.")
-            try:
-                if not self._places.acquire(timeout=wait):
-                    raise self._refusal("worker", "Too many requests are in progress.")
-                try:
-                    yield
-                finally:
-                    self._places.release()
-            finally:
-                places.release()
+            occupied.callback(key.places.release)
+            if not self._places.acquire(timeout=wait):
+                raise self._refusal("worker", "Too many requests are in progress.")
+            occupied.callback(self._places.release)
+            return occupied.pop_all().close
 
     def has_free_place(self) -> bool:
         """Tell whether a request could begin now."""
@@ -57,19 +56,17 @@ class Capacity:
             self._places.release()
         return is_free
 
-    @contextmanager
-    def _places_of(self, credentials: Credentials) -> Iterator[threading.Semaphore]:
-        """Give the places of a caller, which are forgotten when no request uses them."""
+    def _begin(self, credentials: Credentials) -> "_Key":
         with self._keys_lock:
             key = self._keys.setdefault(credentials, _Key(self._places_per_key))
             key.requests += 1
-        try:
-            yield key.places
-        finally:
-            with self._keys_lock:
-                key.requests -= 1
-                if not key.requests:
-                    del self._keys[credentials]
+        return key
+
+    def _end(self, credentials: Credentials, key: "_Key") -> None:
+        with self._keys_lock:
+            key.requests -= 1
+            if not key.requests:
+                del self._keys[credentials]
 
     def _refusal(self, limit: str, message: str) -> ApiError:
         self._record_refusal(limit)

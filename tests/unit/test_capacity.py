@@ -6,21 +6,37 @@ from dcproxy.deltacloud.credentials import Credentials
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.operations.capacity import Capacity
 
+CALLER = Credentials("key", "secret")
+
 
 def test_callers_without_requests_are_forgotten():
-    capacity = Capacity(2, 1, lambda limit: None)
+    places = Capacity(2, 1, lambda limit: None)
     for number in range(100):
         credentials = Credentials(f"key-{number}", "secret")
-        occupied = capacity.occupied(credentials, 0)
-        with occupied, pytest.raises(ApiError), capacity.occupied(credentials, 0):
-            pass
-    assert capacity._keys == {}
-    assert capacity.has_free_place()
+        free = places.occupy(credentials, 0)
+        with pytest.raises(ApiError):
+            places.occupy(credentials, 0)
+        free()
+    assert places._keys == {}
+    assert places.has_free_place()
 
 
-def test_failed_request_frees_its_place():
-    capacity = Capacity(1, 1, lambda limit: None)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt), capacity.occupied(Credentials("key", "secret"), 0):
-            raise KeyboardInterrupt
-    assert capacity.has_free_place()
+def test_request_that_is_interrupted_while_it_waits_is_forgotten(monkeypatch):
+    places = Capacity(1, 1, lambda limit: None)
+    free = places.occupy(CALLER, 0)
+    monkeypatch.setattr(places._keys[CALLER].places, "acquire", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        places.occupy(CALLER, 1)
+    free()
+    assert places._keys == {}
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_request_that_is_left_behind_does_not_block_others():
+    """The garbage collector must not free it: it may run while a lock is held."""
+    places = Capacity(2, 1, lambda limit: None)
+    places.occupy(CALLER, 0)
+    assert places._keys[CALLER].requests == 1
