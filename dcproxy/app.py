@@ -15,7 +15,7 @@ from dcproxy import settings, upstream
 from dcproxy.context import RequestContext, Runtime
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS, SERVER
-from dcproxy.deltacloud.request import ApiRequest, encoded_prefix, is_for_snapshots, read_request
+from dcproxy.deltacloud.request import ApiRequest, encoded_prefix, is_for_collections, read_request
 from dcproxy.deltacloud.responses import add_common_headers, error_response, options_response
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
@@ -63,16 +63,16 @@ def filter_factory(
 ) -> Callable[[WSGIApplication], WSGIApplication]:
     """Create the filter of a Paste section, for the front of an old server.
 
-    It answers requests for storage snapshots of the ec2 driver and passes on all others unchanged.
-    All requests at the address of ``admin_bind`` are its own. Raises as ``app_factory``.
+    It answers requests for the ``collections`` of the ec2 driver and passes on all others
+    unchanged. All requests at the address of ``admin_bind`` are its own. Raises as ``app_factory``.
     """
     ours = app_factory(global_conf, **options)
-    admin_bind = _settings(global_conf, options).admin_bind
+    own = _settings(global_conf, options)
 
     def filter(app: WSGIApplication) -> WSGIApplication:
         def filtered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            is_admin = admin_bind is not None and arrived_at(environ, admin_bind)
-            is_ours = is_admin or is_for_snapshots(Request(environ))
+            is_admin = own.admin_bind is not None and arrived_at(environ, own.admin_bind)
+            is_ours = is_admin or is_for_collections(Request(environ), own.collections)
             return (ours if is_ours else app)(environ, start_response)
 
         return filtered
