@@ -24,8 +24,8 @@ from dcproxy.operations.capacity import Capacity
 from dcproxy.operations.context import OperationContext
 from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.server import gunicorn, logs, metrics
-from dcproxy.server.connection import arrived_at, ignore_forwarding
 from dcproxy.server.instrumentation import instrumented, with_context
+from dcproxy.server.transport import arrived_at, ignore_forwarding
 from dcproxy.settings import Settings, UpstreamSettings
 
 Operation = Callable[[OperationContext], Response]
