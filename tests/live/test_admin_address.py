@@ -30,7 +30,9 @@ PIPELINE = [("[pipeline:behind]", "[pipeline:main]"), ("[app:main]", "[app:alone
 @contextmanager
 def command(tmp_path, endpoint, admin, *arguments, options=None, replace=()):
     ini = tmp_path / "proxy.ini"
-    ini.write_text(with_options(proxy_ini(endpoint, *replace), options or {}))
+    # Each worker has places of its own.
+    text = proxy_ini(endpoint, ("workers = 2", "workers = 1"), *replace)
+    ini.write_text(with_options(text, options or {}))
     line = [BIN / "dcproxy", "--config", ini, "--port", "0", *arguments]
     with running(line, tmp_path / "log", cwd=tmp_path) as server:
         yield server
