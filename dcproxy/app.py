@@ -1,27 +1,32 @@
 """The WSGI application and the Paste factories: they wire the parts together."""
 
 import gc
-from collections.abc import Callable, Iterable
-from urllib.parse import quote
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from webob import Request, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.utils import import_string
+from werkzeug.wsgi import ClosingIterator
 
 from dcproxy import settings, upstream
 from dcproxy.context import RequestContext, Runtime
+from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS, SERVER
-from dcproxy.deltacloud.request import ApiRequest, is_for_collections, read_request
+from dcproxy.deltacloud.request import ApiRequest, encoded_prefix, is_for_collections, read_request
 from dcproxy.deltacloud.responses import add_common_headers, error_response, options_response
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
 from dcproxy.ec2.client import EC2Client
 from dcproxy.operations.callers import Callers
+from dcproxy.operations.capacity import Capacity
 from dcproxy.operations.context import OperationContext, require_caller
 from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.server import gunicorn, logs, metrics
 from dcproxy.server.instrumentation import instrumented, with_context
+from dcproxy.server.transport import arrived_at, ignore_forwarding
 from dcproxy.settings import Settings, UpstreamSettings
 
 Operation = Callable[[OperationContext], Response]
@@ -39,7 +44,7 @@ def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
     """
     gunicorn.set_server_header(SERVER)
     gunicorn.hide_requests_in_logs()
-    ours = settings.from_options(options, Settings)
+    ours = _settings(global_conf, options)
     logs.configure(ours.log_format, global_conf.get("__file__"))
     app = application(ours)
     # botocore's models live as long as the worker: garbage collection need not visit them again.
@@ -48,20 +53,27 @@ def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
     return app
 
 
+def _settings(global_conf: dict[str, str], options: dict[str, str]) -> Settings:
+    # The command passes on its own option in this way.
+    of_command = {name: global_conf[name] for name in global_conf.keys() & {"admin_bind"}}
+    return settings.from_options(options | of_command, Settings)
+
+
 def filter_factory(
     global_conf: dict[str, str], **options: str
 ) -> Callable[[WSGIApplication], WSGIApplication]:
     """Create the filter of a Paste section, for the front of an old server.
 
     It answers requests for the ``collections`` of the ec2 driver and passes on all others
-    unchanged. Raises as ``app_factory``.
+    unchanged. All requests at the address of ``admin_bind`` are its own. Raises as ``app_factory``.
     """
     ours = app_factory(global_conf, **options)
-    collections = settings.from_options(options, Settings).collections
+    own = _settings(global_conf, options)
 
     def filter(app: WSGIApplication) -> WSGIApplication:
         def filtered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            is_ours = is_for_collections(Request(environ), collections)
+            is_admin = own.admin_bind is not None and arrived_at(environ, own.admin_bind)
+            is_ours = is_admin or is_for_collections(Request(environ), own.collections)
             return (ours if is_ours else app)(environ, start_response)
 
         return filtered
@@ -90,7 +102,12 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     callers = Callers(settings, runtime, ec2.hosts)
     providers = provider_names(ec2.hosts)
 
-    def respond(request: ApiRequest, context: RequestContext, deadline: float) -> Response:
+    places_per_key = max(1, settings.capacity * settings.share_per_key // 100)
+    capacity = Capacity(settings.capacity, places_per_key, recorded.record_refusal)
+
+    def respond(
+        request: ApiRequest, context: RequestContext, deadline: float, place: ExitStack
+    ) -> Response:
         if request.error is not None:
             raise request.error
         if request.allow:
@@ -102,6 +119,8 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         )
         if request.credentials:
             require_caller(operation_context)
+            occupied = capacity.occupy(request.credentials, operation_context.seconds_left)
+            place.callback(occupied)
         return operation(operation_context)
 
     def handle(
@@ -118,24 +137,52 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         context.operation = request.handler or "none"
         if request.credentials and settings.accounts is None:
             context.access_key_id = request.credentials.user[-4:]
-        try:
-            response = respond(request, context, deadline)
-        except Exception as error:
-            response = error_response(request, api_error(error), context)
-        add_common_headers(response, context)
-        collection, _, operation = request.handler.partition(".")
-        is_read = collection in COLLECTIONS and operation in {"index", "show"}
-        if is_read and response.status_code == 200:
-            response.headers["X-Backend-Runtime"] = f"{runtime.monotonic() - started:.6f}"
-        return response(environ, start_response)
+        with ExitStack() as place:
+            try:
+                response = respond(request, context, deadline, place)
+            except Exception as error:
+                response = error_response(request, api_error(error), context)
+            add_common_headers(response, context)
+            collection, _, operation = request.handler.partition(".")
+            is_read = collection in COLLECTIONS and operation in {"index", "show"}
+            if is_read and response.status_code == 200:
+                response.headers["X-Backend-Runtime"] = f"{runtime.monotonic() - started:.6f}"
+            # A list goes on calling EC2 until it is closed.
+            return ClosingIterator(response(environ, start_response), place.pop_all().close)
 
-    endpoints = _operational_endpoints(settings)
+    operational = _operational_endpoints(settings, capacity)
     deltacloud = instrumented(handle, recorded, settings.provider)
 
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return endpoints.get(environ.get("PATH_INFO", ""), deltacloud)(environ, start_response)
+    def root(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            location = encoded_prefix(environ) + ENTRY_POINT
+        except ApiError:
+            return deltacloud(environ, start_response)  # which answers with the error
+        start_response("302 Found", [("Location", location), ("Content-Length", "0")])
+        return []
 
-    proxies = settings.trusted_proxies
+    admin_bind = settings.admin_bind
+    public = {"/": _with_common_headers(root)} | ({} if admin_bind else operational)
+    public_app = _trusting(settings.trusted_proxies, _by_path(public, deltacloud))
+    admin_app = _by_path(operational, _with_common_headers(_text("404 Not Found", "not found")))
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        ignore_forwarding(environ)
+        is_admin = admin_bind is not None and arrived_at(environ, admin_bind)
+        return (admin_app if is_admin else public_app)(environ, start_response)
+
+    return app
+
+
+def _by_path(apps: Mapping[str, WSGIApplication], other: WSGIApplication) -> WSGIApplication:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return apps.get(environ.get("PATH_INFO", ""), other)(environ, start_response)
+
+    return app
+
+
+def _trusting(proxies: int, app: WSGIApplication) -> WSGIApplication:
+    """Let an application use the ``X-Forwarded-*`` headers of so many proxies in front of it."""
     if not proxies:
         return app
     return ProxyFix(
@@ -149,22 +196,43 @@ def _operations() -> dict[str, Operation]:
     return {handler: import_string(f"dcproxy.operations.{handler}") for handler in handlers}
 
 
-def _operational_endpoints(settings: Settings) -> dict[str, WSGIApplication]:
-    """Create what answers outside of Deltacloud: the root, the health check and the metrics."""
-    endpoints: dict[str, WSGIApplication] = {"/": _root}
+def _operational_endpoints(settings: Settings, capacity: Capacity) -> dict[str, WSGIApplication]:
+    """Create what answers outside of Deltacloud, by path. Nothing there waits for EC2."""
+
+    def ready(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if capacity.has_free_place():
+            return _text("200 OK", "ok")(environ, start_response)
+        return _text("503 Service Unavailable", "at capacity")(environ, start_response)
+
+    endpoints: dict[str, WSGIApplication] = {}
     if settings.health:
-        endpoints[settings.health] = _health
+        endpoints[settings.health] = _with_common_headers(_text("200 OK", "ok"))
+    if settings.ready:
+        endpoints[settings.ready] = _with_common_headers(ready)
     if settings.metrics:
-        endpoints[settings.metrics] = metrics.exposition()
+        endpoints[settings.metrics] = _with_common_headers(metrics.exposition())
     return endpoints
 
 
-def _root(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    location = quote(environ.get("SCRIPT_NAME", ""), encoding="latin-1") + ENTRY_POINT
-    start_response("302 Found", [("Location", location), ("Content-Length", "0")])
-    return []
+def _with_common_headers(app: WSGIApplication) -> WSGIApplication:
+    """Add the headers of every response outside of Deltacloud: it is neither cached nor guessed."""
+    common = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+
+    def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [*headers, *common], *more)
+
+        return app(environ, start)
+
+    return wrapped
 
 
-def _health(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
-    return [b"ok\n"]
+def _text(status: str, text: str) -> WSGIApplication:
+    body = f"{text}\n".encode()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+        start_response(status, headers)
+        return [body]
+
+    return app

@@ -29,9 +29,9 @@ class RequestContext:
     requests.
 
     ``error`` is the message of an error with status 5xx or of a broken list, ``error_code`` the
-    code of EC2. ``is_refused``: EC2 has refused the request. ``fault`` is the exception behind a
-    status 500. ``create_is_unsettled``: there may be a duplicate of the snapshot that the request
-    created.
+    code of EC2. ``is_refused``: EC2, or a limit of its caller, has refused the request. ``fault``
+    is the exception behind a status 500. ``create_is_unsettled``: there may be a duplicate of the
+    snapshot that the request created.
     """
 
     request_id: str

@@ -84,6 +84,16 @@ def _parse_path(text: str) -> str | None:
     return text
 
 
+def _parse_address(text: str) -> str:
+    if not re.fullmatch(
+        r"unix:(/[\w.@%+-]+)+|([\w.-]*|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]*", text, re.ASCII
+    ):
+        raise ValueError
+    if not text.startswith("unix:") and int(text.rpartition(":")[2]) > 65535:
+        raise ValueError
+    return text
+
+
 MAX_TAGS = 50
 """Tags that a snapshot or a volume may have (EC2 User Guide, "Tag restrictions")."""
 
@@ -119,8 +129,8 @@ _TAGS = OptionType(
     "that begins with aws: or dcproxy:",
 )
 _REGION = _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "an EC2 region such as us-east-1")
-_HOST = _matching(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", "a host name")
 _FILE = _matching(r"/.+", "an absolute path")
+_HOST = _matching(r"\.?[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*", "a host name")
 _SECONDS = OptionType(_parse_seconds, "a number of seconds above 0, at most 3600")
 _SWITCH = OptionType({"on": True, "off": False}.__getitem__, "on or off")
 
@@ -178,6 +188,12 @@ class Settings:
     retry_attempts: int = _option(
         _whole_number(1, 10), "EC2 requests per call, the first one included.", 3
     )
+    capacity: int = _option(
+        _whole_number(1, 10_000), "Requests of a worker that may call EC2 at the same time.", 128
+    )
+    share_per_key: int = _option(
+        _whole_number(1, 100), "Percentage of `capacity` for requests with one access key.", 50
+    )
     create_tag: bool = _option(
         _SWITCH, "Whether each new snapshot carries the tag that makes its creation safe.", True
     )
@@ -204,10 +220,21 @@ class Settings:
         "Path of the health check.",
         "/healthz",
     )
+    ready: str | None = _option(
+        OptionType(_parse_path, "off, or a path such as /readyz"),
+        "Path of the readiness check.",
+        "/readyz",
+    )
     metrics: str | None = _option(
         OptionType(_parse_path, "off, or a path such as /metrics"),
         "Path of the Prometheus metrics.",
         "/metrics",
+    )
+    admin_bind: str | None = _option(
+        OptionType(_parse_address, "an address such as 127.0.0.1:9001 or unix:/run/dcproxy/admin"),
+        "Address at which alone the health check, the readiness check and the metrics answer. "
+        "Unset: they answer where the API does.",
+        None,
     )
     log_format: str | None = _option(
         _matching("json|text", "json or text"),

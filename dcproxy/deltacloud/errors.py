@@ -12,7 +12,8 @@ class ApiError(Exception):
     ``status`` is the HTTP status, ``message`` says what is wrong and what is allowed, ``code`` is
     the EC2 error code where EC2 sent one, ``parameter`` the parameter at fault, and ``headers``
     are sent with the document. ``retry_after`` is sent with a 502, unless it is None.
-    ``is_refusal``: EC2 has refused the request, so nothing is out of order.
+    ``is_refusal``: EC2, or a limit of its caller, has refused the request, so nothing is out of
+    order.
     """
 
     def __init__(

@@ -4,7 +4,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
+from wsgiref.types import WSGIEnvironment
 
 from webob import Request
 from werkzeug.sansio.utils import host_is_trusted
@@ -20,7 +21,9 @@ from dcproxy.deltacloud.urls import ENTRY_POINT, Urls, split_matrix
 _FORM_PARAMETERS = {"_method", "capacity", "instance_id", "snapshot_id", "volume_id"}
 """Where the query has one of these, the body need not be a form."""
 
-_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_HOST = re.compile(
+    r"(?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,7 @@ class ApiRequest:
 
     ``host`` has its port and is empty when malformed; ``provider`` is None when the request named
     none; ``id`` is that of the path, ``query`` and ``form`` are its parameters. ``credentials`` are
-    None for a public operation.
+    None for an operation that does not call EC2.
 
     ``error`` is what is wrong with the request. What was not read because of it is empty, except
     ``format``, which is always known. An OPTIONS request is read up to its methods in ``allow``.
@@ -67,9 +70,6 @@ def read_request(
         known.update(_read(http, providers, trusted_hosts))
     except ApiError as error:
         known["error"] = error
-    except UnicodeDecodeError as error:
-        known["error"] = ApiError(400, "The prefix of the path is not UTF-8.")
-        known["error"].__cause__ = error
     return ApiRequest(http=http, **known)
 
 
@@ -83,6 +83,22 @@ def read_format(http: Request) -> ApiRequest:
     """Read only the query and the format of a request, for an error about anything else."""
     query, format, _ = _negotiate(http)
     return ApiRequest(http=http, query=query, format=format, host=_host(http))
+
+
+def encoded_prefix(environ: WSGIEnvironment) -> str:
+    """Return the percent-encoded prefix of the paths of an application, such as ``/clouds``.
+
+    Raises a 400 ``ApiError`` unless it is a path: ``.example.com`` and ``//example.com`` would make
+    the links of a response those of another host.
+    """
+    prefix = environ.get("SCRIPT_NAME", "").encode("latin-1")
+    try:
+        prefix.decode()
+    except UnicodeDecodeError as error:
+        raise ApiError(400, "The prefix of the path is not UTF-8.") from error
+    if not re.fullmatch(rb"(/[^/]+)*/?", prefix):
+        raise ApiError(400, "The prefix of the path is not a path: it takes one such as /clouds.")
+    return quote(prefix.rstrip(b"/"))
 
 
 def is_for_collections(http: Request, collections: Collection[str]) -> bool:
@@ -133,11 +149,12 @@ def _read(
     if error is not None:
         raise error
     _check_host(host, trusted_hosts)
+    prefix = encoded_prefix(http.environ)
     match = routes.match(_method(http), path)
     yield from (("handler", match.handler), ("id", match.id))
-    yield "urls", Urls(http.application_url, matrix.items())
+    yield "urls", Urls(http.host_url + prefix, matrix.items())
     _check_origin(http, host)
-    if not match.is_public:
+    if not match.is_public or (match.handler == "entry_point.show" and "force_auth" in query):
         yield "credentials", read_credentials(http)
     if http.method in {"POST", "DELETE"}:
         form = _form(http, query, match.handler)
@@ -238,7 +255,8 @@ def _allowed_methods(path: str) -> list[str]:
 def _check_host(host: str, trusted_hosts: Collection[str]) -> None:
     if not host:
         raise ApiError(400, "The Host header is missing, or is not a host name.")
-    if trusted_hosts and not host_is_trusted(host, trusted_hosts):
+    trusted = [name.lower() for name in trusted_hosts]
+    if trusted and not host_is_trusted(host.lower(), trusted):
         raise ApiError(400, f"The host {host} is not served here.")
 
 

@@ -20,7 +20,9 @@ VIA = "1.1 dcproxy"
 HEADERS = {
     "Cache-Control": "max-age=0, private, must-revalidate",
     "Server": SERVER,
+    "Vary": "Accept, Authorization",
     "Via": VIA,
+    "X-Content-Type-Options": "nosniff",
     "X-Deltacloud-Driver": DRIVER,
 }
 """Headers of every Deltacloud response."""

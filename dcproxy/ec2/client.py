@@ -227,6 +227,13 @@ def _hosts(session: botocore.session.Session, settings: Settings) -> dict[str, s
         regions.update(session.get_available_regions("ec2", partition["id"]))
         # Names such as aws-global do not match: EC2 has no endpoint there.
         regions.update(filter(re.compile(partition["regionRegex"]).fullmatch, partition["regions"]))
+    # Requests name regions in any case.
+    if len({region.lower() for region in regions}) < len(regions):
+        raise setting_error(
+            "regions",
+            ", ".join(settings.regions),
+            "names that differ from each other, and from those of AWS, in more than their case",
+        )
     url = settings.ec2_endpoint_url
     return {
         region: urlsplit(url or endpoints.resolve_endpoint(Region=region).url).netloc

@@ -11,7 +11,7 @@ from dcproxy.operations.context import OperationContext, call_ec2
 def show(context: OperationContext) -> Response:
     """``GET /api``; with ``force_auth`` it checks the credentials against EC2."""
     request = context.request
-    if "force_auth" in request.query:
+    if request.credentials:
         _check_credentials(context)
     document = context.renderer.entry_point(request.provider, context.urls)
     return document_response(request.format, document)

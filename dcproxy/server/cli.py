@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 from wsgiref.types import WSGIApplication
 
 from paste.deploy import loadapp
-from paste.deploy.loadwsgi import SERVER, loadcontext
+from paste.deploy.loadwsgi import APP, SERVER, loadcontext
 
 from dcproxy.app import app_factory
 from dcproxy.server import mock
 from dcproxy.server.gunicorn import Server
 from dcproxy.server.logs import has_section
 from dcproxy.server.metrics import MULTIPROCESS_FOLDER
-from dcproxy.settings import SettingError, Settings
+from dcproxy.server.transport import port_or_path
+from dcproxy.settings import SettingError, Settings, from_options, setting_error
 
 Value = TypeVar("Value")
 
@@ -94,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=_file, help="Paste file, such as proxy.ini"
+    )
+    parser.add_argument(
+        "--admin-bind",
+        metavar="ADDRESS",
+        help="address of the health check, the readiness check and the metrics alone",
     )
     parser.add_argument("-l", "--drivers", action="store_true", help="list the drivers and exit")
     parser.add_argument("-s", "--ssl", action="store_true", help="TLS; needs -k and -C")
@@ -168,14 +174,21 @@ def _metrics_folder() -> Iterator[dict[str, Any]]:
 
 def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -> None:
     own = _settings(given) | _tls(given) | hooks
+    global_conf = {"admin_bind": given.admin_bind} if given.admin_bind else {}
     if given.config:
         server = Server(
-            lambda: _of_file(given.config, _load),
-            lambda: own | _of_file(given.config, _file_settings) | _address(given),
+            lambda: _of_file(given.config, lambda file: _load(file, global_conf)),
+            lambda: _listening(
+                own | _of_file(given.config, _file_settings) | _address(given),
+                given.admin_bind or _of_file(given.config, _admin_bind),
+            ),
         )
     else:
         options = {"provider": given.provider} if given.provider else {}
-        server = Server(lambda: app_factory({}, **options), lambda: own | _address(given))
+        server = Server(
+            lambda: app_factory(global_conf, **options),
+            lambda: _listening(own | _address(given), given.admin_bind),
+        )
         if given.driver == "mock":
             server.check()
             options["ec2_endpoint_url"] = stack.enter_context(mock.running())
@@ -198,9 +211,16 @@ def _of_file(file: Path, read: Callable[[Path], Value]) -> Value:
         raise SettingError(f"{file}: {' '.join(str(error).split())}") from error
 
 
-def _load(file: Path) -> WSGIApplication:
-    app: WSGIApplication = loadapp(f"config:{file}")
+def _load(file: Path, global_conf: dict[str, str]) -> WSGIApplication:
+    app: WSGIApplication = loadapp(f"config:{file}", global_conf=global_conf)
     return app
+
+
+def _admin_bind(file: Path) -> str | None:
+    """Return the option ``admin_bind`` of the application, or of a filter in its pipeline."""
+    context = loadcontext(APP, f"config:{file}")
+    parts = [context, *getattr(context, "filter_contexts", ())]
+    return next(filter(None, (part.local_conf.get("admin_bind") for part in parts)), None)
 
 
 def _file_settings(file: Path) -> dict[str, Any]:
@@ -233,6 +253,20 @@ def _address(given: argparse.Namespace) -> dict[str, str]:
     host = given.hostname or _HOST
     port = _PORT if given.port is None else given.port
     return {"bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+
+
+def _listening(settings: dict[str, Any], admin_bind: str | None) -> dict[str, Any]:
+    """Complete ``bind`` in the settings of gunicorn, which takes several addresses as a list only.
+
+    Raises ``SettingError``.
+    """
+    addresses = [address.strip() for address in settings["bind"].split(",")]
+    if admin_bind:
+        admin_bind = from_options({"admin_bind": admin_bind}, Settings).admin_bind or ""
+        if port_or_path(admin_bind) in map(port_or_path, addresses):
+            raise setting_error("admin_bind", admin_bind, "a port or path that bind does not have")
+        addresses.append(admin_bind)
+    return settings | {"bind": addresses} if len(addresses) > 1 else settings
 
 
 def _greet(given: argparse.Namespace, arbiter: Any) -> None:

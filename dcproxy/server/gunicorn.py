@@ -42,12 +42,28 @@ _QUOTED_REQUEST = re.compile(r"(Invalid request from ip=\S+ [^:'\"]*).*", re.DOT
 
 
 def hide_requests_in_logs() -> None:
-    """Keep the text of malformed requests out of the log of gunicorn."""
+    """Keep what may be secret out of the logs of gunicorn.
+
+    That is the text of malformed requests, queries in its errors, and in its access log key ids and
+    the header ``Authorization``.
+    """
     logging.getLogger("gunicorn.error").addFilter(_without_request)
+    logging.getLogger("gunicorn.access").addFilter(_without_credentials)
 
 
 def _without_request(record: logging.LogRecord) -> bool:
     record.msg = _QUOTED_REQUEST.sub(r"\1", str(record.msg))
+    if record.msg.startswith("Error handling request") and isinstance(record.args, tuple):
+        record.args = tuple(str(arg).partition("?")[0] for arg in record.args)
+    return True
+
+
+def _without_credentials(record: logging.LogRecord) -> bool:
+    # The values for the format of the operator (gunicorn.glogging.Logger.atoms).
+    if isinstance(record.args, dict):
+        user = record.args.get("u", "-")
+        hidden = {"{authorization}i": "-", "{http_authorization}e": "-"}
+        record.args |= {"u": str(user)[-4:], **hidden}
     return True
 
 
@@ -73,6 +89,9 @@ class Server(BaseApplication):  # type: ignore[misc]
             "threads": THREADS,
             "logger_class": _Log,
             "control_socket_disable": True,
+            # Else gunicorn believes headers of clients on loopback and on Unix sockets.
+            "forwarder_headers": "",
+            "secure_scheme_headers": {},
             "post_worker_init": _unblock_stop_signals,
         }
         given = defaults | dict(self._settings())

@@ -38,11 +38,16 @@ class Metrics(NamedTuple):
     lists_broken: Counter
     creates_unsettled: Counter
     logins_failed: Counter
+    requests_over_capacity: Counter
     build_info: Gauge
 
     def record_ec2_call(self, action: str, result: str) -> None:
         """Count a call of EC2."""
         self.ec2_requests.labels(action, result).inc()
+
+    def record_refusal(self, limit: str) -> None:
+        """Count a request for which there was no place."""
+        self.requests_over_capacity.labels(limit).inc()
 
 
 @cache
@@ -70,6 +75,11 @@ def get_metrics() -> Metrics:
         ),
         logins_failed=Counter(
             "dcproxy_logins_failed", "Requests with a wrong name or password of an account"
+        ),
+        requests_over_capacity=Counter(
+            "dcproxy_requests_over_capacity",
+            "Requests refused because too many were in progress",
+            ["limit"],
         ),
         build_info=Gauge(
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"

@@ -101,3 +101,24 @@ def test_slow_body_does_not_block_other_requests(server):
         slow.sendall(f"{POST}{FORM}Content-Length: 100\r\n\r\nvolume".encode())
         for _ in range(5):
             assert status_of(server, f"{LINE}{HOST}\r\n") == 200
+
+
+ANONYMOUS_POST = f"POST /api/storage_snapshots HTTP/1.1\r\n{HOST}{FORM}Content-Length: 100\r\n"
+
+
+@pytest.mark.parametrize("sent", ["", "volume"])
+@pytest.mark.parametrize("address", ["", "/snap-12345678", "/snap-12345678?_method=delete"])
+@pytest.mark.parametrize("credentials", ["", "Authorization: Basic ?\r\n"])
+def test_missing_credentials_are_refused_before_the_body(server, address, credentials, sent):
+    head = ANONYMOUS_POST.replace(" HTTP", f"{address} HTTP") + credentials
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(f"{head}\r\n{sent}".encode())
+        assert client.recv(12) == b"HTTP/1.1 401"
+
+
+def test_refused_client_may_wait_before_its_body(server):
+    head = f"{ANONYMOUS_POST}Expect: 100-continue\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(head.encode())
+        with client.makefile("rb") as response:
+            assert b"HTTP/1.1 401" in response.read()

@@ -147,3 +147,40 @@ def test_no_secret_of_an_account_in_responses_debug_logs_or_process_titles(
     for text in (seen, log, titles):
         assert [secret for secret in secrets if secret in text] == []
         assert not re.search(r"Signature=|[0-9a-f]{64}", text)
+
+
+def test_access_log_of_gunicorn_contains_no_key(ec2_server, programmed_ec2, tmp_path):
+    arguments = ("--access-logfile", "-", "--access-logformat")
+    format = "ACCESS %(u)s %({Authorization}i)s %({HTTP_AUTHORIZATION}e)s"
+    with gunicorn(tmp_path, ec2_server.url, *THREADS, *arguments, format) as server:
+        server.get(SNAPSHOTS, {"Authorization": AUTHORIZATION})
+        wait_until(lambda: "ACCESS" in server.log.read_text(), "the line of the access log")
+        log = server.log.read_text()
+    assert f"ACCESS {CALLER[0][-4:]} - -" in log
+    assert CALLER[0] not in log
+    assert AUTHORIZATION.split()[1] not in log
+
+
+BROKEN_APPLICATION = """
+def factory(global_conf):
+    def fail(environ, start_response):
+        raise ValueError("broken")
+    return fail
+"""
+
+
+def test_log_of_an_exception_outside_of_dcproxy_contains_no_query(ec2_server, tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN_APPLICATION)
+    old_server = "use = egg:dcproxy#upstream\nurl = http://127.0.0.1:3002"
+    replace = [
+        (old_server, "paste.app_factory = broken:factory"),
+        ("[pipeline:behind]", "[pipeline:main]"),
+        ("[app:main]", "[app:other]"),
+    ]
+    with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replace) as server:
+        response, _ = server.get("/anything?secret=of-the-query")
+        assert response.status == 500
+        wait_until(lambda: "ValueError: broken" in server.log.read_text(), "the traceback")
+        log = server.log.read_text()
+    assert "Error handling request GET /anything\n" in log
+    assert "of-the-query" not in log

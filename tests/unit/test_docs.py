@@ -252,6 +252,7 @@ def test_label_table_has_the_labels_and_their_values():
     assert documented["operation"] == operations | others
     assert documented["action"] == set(ACTIONS)
     assert documented["result"] == {"ok", "refused", "throttled", "failed"}
+    assert documented["limit"] == {"key", "worker"}
 
 
 def test_alerts_use_documented_metrics():

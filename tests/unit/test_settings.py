@@ -102,12 +102,21 @@ def test_every_option_is_read():
         ("read_timeout", "inf"),
         ("read_timeout", "1e9"),
         ("retry_attempts", "0"),
+        ("capacity", "0"),
+        ("share_per_key", "101"),
         ("create_tag", "yes"),
         ("health", "up"),
         ("metrics", "/api/metrics"),
+        ("ready", "ready"),
+        ("admin_bind", "127.0.0.1"),
+        ("admin_bind", "127.0.0.1:0"),
+        ("admin_bind", "127.0.0.1:65536"),
+        ("admin_bind", "unix:admin"),
+        ("admin_bind", "unix:///run/admin"),
         ("log_format", "xml"),
         ("trusted_proxies", "-1"),
         ("trusted_hosts", "http://cloud.example.org"),
+        ("trusted_hosts", f"{'a' * 64}.example.org"),
     ],
 )
 def test_invalid_value_error_names_option_value_and_constraint(name, value):
@@ -154,3 +163,16 @@ def test_password_in_the_endpoint_is_rejected_and_not_repeated():
     with pytest.raises(SettingError) as error:
         from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"}, Settings)
     assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9001", "[::1]:9001", ":9001", "localhost:9001", "unix:/run/dcproxy/a-1"]
+)
+def test_addresses_of_the_operational_endpoints(address):
+    assert from_options({"admin_bind": address}, Settings).admin_bind == address
+
+
+@pytest.mark.parametrize("regions", ["RegionOne, regionone", "US-East-1"])
+def test_regions_that_differ_only_in_case_are_rejected_at_startup(regions):
+    with pytest.raises(SettingError, match=rf"regions = '{regions}'.*more than their case"):
+        app_factory({}, regions=regions)

@@ -49,13 +49,15 @@ def test_interleaved_lists_are_signed_by_their_own_caller(programmed_ec2):
     def start(key):
         request = Request.blank(f"{SNAPSHOTS}?format=json")
         request.headers["Authorization"] = basic_authorization(f"{key}:secret")
-        return iter(request.get_response(app).app_iter)
+        return request.get_response(app).app_iter
 
     first, second = start("KEY1"), start("KEY2")
     texts = [b"", b""]
     for _ in range(10):
         for number, chunks in enumerate((first, second)):
             texts[number] += next(chunks, b"")
+    first.close()
+    second.close()
     assert b"KEY2" not in texts[0]
     assert b"KEY1" not in texts[1]
     assert [text.count(b"snap-12345678") > 0 for text in texts] == [True, True]

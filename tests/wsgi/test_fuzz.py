@@ -35,7 +35,7 @@ def fuzzed(programmed_ec2):
 def check_documented(response):
     """Check that the status is a documented one, and the document valid in its format."""
     assert response.status_code in STATUSES, response.text
-    body = b"".join(response.app_iter)
+    body = response.body
     content_type = response.headers.get("Content-Type")
     if not body:
         return

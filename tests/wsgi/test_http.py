@@ -62,6 +62,7 @@ def test_matching_etag_is_304_without_a_body(client, ec2, snapshot_id):
     unchanged = client.get(address, headers={"If-None-Match": tag}, status=304)
     assert unchanged.body == b""
     assert unchanged.headers["ETag"] == tag
+    assert unchanged.headers["Vary"] == "Accept, Authorization"
     ec2.create_tags(Resources=[snapshot_id], Tags=[{"Key": "Name", "Value": "changed"}])
     changed = client.get(address, headers={"If-None-Match": tag}, status=200)
     assert changed.headers["ETag"] != tag
@@ -80,6 +81,15 @@ def test_headers_of_every_response(anonymous_client, address):
     assert response.headers["Server"] == "Apache-Deltacloud/1.1.3"
     assert response.headers["X-Deltacloud-Driver"] == "ec2"
     assert response.headers["Via"] == "1.1 dcproxy"
+    assert response.headers["Vary"] == "Accept, Authorization"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("address", ["/", "/healthz", "/readyz", "/metrics"])
+def test_headers_of_every_response_outside_of_the_api(anonymous_client, address):
+    response = anonymous_client.get(address)
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 COLLECTION_ADDRESSES = [

@@ -24,7 +24,6 @@ def headers() -> Mapping[str, str]:
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style_hash}'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        "X-Content-Type-Options": "nosniff",
         # Not no-referrer: browsers would then send "Origin: null" with the forms of these pages.
         "Referrer-Policy": "same-origin",
         "X-Frame-Options": "DENY",

@@ -1,0 +1,41 @@
+"""What only the connection of a request tells, and no header can: its scheme, and where it arrived.
+
+gunicorn believes headers of its peer about scheme and prefix: from loopback, and always over a Unix
+socket (its settings ``secure_scheme_headers`` and ``forwarder_headers``).
+"""
+
+from wsgiref.types import WSGIEnvironment
+
+from dcproxy.server.gunicorn import client_socket
+
+
+def arrived_at(environ: WSGIEnvironment, address: str) -> bool:
+    """Tell whether a request came in at ``address``, such as ``127.0.0.1:9001`` or ``unix:/path``.
+
+    Only its port or path counts. Under a server that does not hand over the connection: no.
+    """
+    connection = client_socket(environ)
+    if connection is None:
+        return False
+    local = connection.getsockname()
+    return port_or_path(address) == (local if isinstance(local, str) else str(local[1]))
+
+
+def port_or_path(address: str) -> str:
+    """Return the port of a TCP address, or the path of a Unix socket."""
+    return address.rpartition(":")[2]
+
+
+def ignore_forwarding(environ: WSGIEnvironment) -> None:
+    """Undo what headers of the client did to the scheme and the prefix of a request.
+
+    A prefix from elsewhere, such as the mount of a Paste composite, stays.
+    """
+    connection = client_socket(environ)
+    if connection is not None:
+        # Only TLS sockets know a cipher, those of gevent too.
+        environ["wsgi.url_scheme"] = "https" if hasattr(connection, "cipher") else "http"
+    # gunicorn passes the header on as well.
+    if environ.get("HTTP_SCRIPT_NAME"):
+        environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        environ["SCRIPT_NAME"] = ""
