@@ -68,6 +68,12 @@ def test_image_runs_and_its_health_check_works(instructions, tmp_path, moto_url)
     assert subprocess.run(check, stderr=subprocess.DEVNULL).returncode != 0
 
 
+def test_image_has_a_pinned_base():
+    text = (DEPLOY / "Containerfile").read_text()
+    assert re.search(r"^ARG BASE=\S+@sha256:[0-9a-f]{64}$", text, re.MULTILINE)
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${BASE}"] * 2
+
+
 def test_image_does_not_run_as_root(instructions):
     user = instructions["USER"].partition(":")[0]
     assert user.isdecimal()
