@@ -123,7 +123,7 @@ def constraints(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Look up known vulnerabilities of the versions in deploy/constraints.txt. Needs the network."""
+    """Look up vulnerabilities of the versions in deploy/constraints.txt. Needs the network."""
     session.install("pip-audit")
     # Without --strict, pip-audit passes over a package of which it gets no data.
     options = ("--strict", "--require-hashes", "--disable-pip")

@@ -122,6 +122,14 @@ class Settings:
         "caller may use, public ones included.",
         (),
     )
+    collections: tuple[str, ...] = _option(
+        _list_of(
+            _matching("storage_snapshots|storage_volumes", "a collection"),
+            "storage_snapshots, storage_volumes or both",
+        ),
+        "Collections that the filter handles; it passes on the others. Only for the filter.",
+        ("storage_snapshots",),
+    )
     page_size: int = _option(
         _whole_number(5, 1000), "Snapshots or volumes per EC2 request of a list.", 1000
     )
