@@ -7,6 +7,7 @@ import ssl
 import subprocess
 from contextlib import ExitStack
 from http.client import HTTPSConnection
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
@@ -18,6 +19,7 @@ from tests.support.certificates import make_certificate
 from tests.support.programs import require_program
 from tests.support.servers import BIN, PROXY_INI, THREADS, free_port, gunicorn, running
 
+RULES = DEPLOY / "prometheus-rules.yml"
 UNIT = "dcproxy@.service"
 IN_THE_IMAGE = "/opt/dcproxy/bin/"
 
@@ -119,6 +121,45 @@ def test_configuration_of_the_pods_matches_their_probes(manifests, tmp_path):
             assert server.get(action.get("path", "/healthz"))[0].status == 200
         scraped = server.get(pod["metadata"]["annotations"]["prometheus.io/path"])[0]
         assert scraped.headers["Content-Type"].startswith("text/plain; version=")
+
+
+def promtool(*arguments):
+    return subprocess.run(
+        [require_program("promtool"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_alerting_rules_are_valid():
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_alerting_rules_alert_when_they_should():
+    result = promtool("test", "rules", Path(__file__).with_name("prometheus-rules-test.yml"))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_alert_has_a_test():
+    alerts = set(re.findall(r"alert: (\w+)", RULES.read_text()))
+    tests = Path(__file__).with_name("prometheus-rules-test.yml").read_text()
+    assert alerts == set(re.findall(r"alertname: (\w+)", tests))
+
+
+def test_queries_of_the_dashboard_are_valid(tmp_path):
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    expressions = [
+        re.sub(r"\$__(rate_interval|range)", "5m", target["expr"])
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+    ]
+    rules = [{"record": f"panel{n}", "expr": text} for n, text in enumerate(expressions)]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    result = promtool("check", "rules", file)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("by", ["dcproxy", "gunicorn"])
