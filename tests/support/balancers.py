@@ -39,8 +39,11 @@ class Balancer(Server):
 
 
 @contextmanager
-def haproxy(folder, replicas, replace=()):
-    """Run HAProxy with its file, only addresses and what is in ``replace`` replaced."""
+def haproxy(folder, ports, admin_ports=None, replace=()):
+    """Run HAProxy with its file, only addresses and what is in ``replace`` replaced.
+
+    ``admin_ports``: where the replicas have their operational endpoints, if not at their ``ports``.
+    """
     program = require_program("haproxy")
     if os.geteuid() != 0:
         pytest.skip("needs root: the file has HAProxy give up its rights")
@@ -52,8 +55,10 @@ def haproxy(folder, replicas, replace=()):
         "PLAIN_ADDRESS": f"127.0.0.1:{port}",
         "TLS_ADDRESS": f"127.0.0.1:{tls_port}",
         "CERTIFICATE": str(both),
-        "REPLICA_1": f"127.0.0.1:{replicas[0]}",
-        "REPLICA_2": f"127.0.0.1:{replicas[1]}",
+        "REPLICA_1": f"127.0.0.1:{ports[0]}",
+        "REPLICA_2": f"127.0.0.1:{ports[1]}",
+        "ADMIN_1": f"127.0.0.1:{(admin_ports or ports)[0]}",
+        "ADMIN_2": f"127.0.0.1:{(admin_ports or ports)[1]}",
     }
     configuration = folder / "haproxy.cfg"
     configuration.write_text(replaced((DEPLOY / "haproxy.cfg").read_text(), *replace))
@@ -63,8 +68,11 @@ def haproxy(folder, replicas, replace=()):
 
 
 @contextmanager
-def nginx(folder, replicas, replace=()):
-    """Run nginx with its file, only addresses and what is in ``replace`` replaced."""
+def nginx(folder, ports, admin_ports=None, replace=()):
+    """Run nginx with its file, only addresses and what is in ``replace`` replaced.
+
+    It has no health checks, and needs no ``admin_ports``.
+    """
     program = require_program("nginx")
     ca, key, signed = make_certificate(folder)
     port, tls_port = free_port(), free_port()
@@ -74,8 +82,8 @@ def nginx(folder, replicas, replace=()):
         ("listen 443 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
         ("/etc/nginx/cloud.example.org.crt", signed),
         ("/etc/nginx/cloud.example.org.key", key),
-        ("server 127.0.0.1:3001 ", f"server 127.0.0.1:{replicas[0]} "),
-        ("server 127.0.0.1:3002 ", f"server 127.0.0.1:{replicas[1]} "),
+        ("server 127.0.0.1:3001 ", f"server 127.0.0.1:{ports[0]} "),
+        ("server 127.0.0.1:3002 ", f"server 127.0.0.1:{ports[1]} "),
         *replace,
     )
     (folder / "site.conf").write_text(site)
@@ -92,6 +100,14 @@ def nginx(folder, replicas, replace=()):
     command = [program, "-c", main, "-e", "stderr"]
     with _balancer(command, folder, port, tls_port, ca, None) as balancer:
         yield balancer
+
+
+@contextmanager
+def in_front_of(balancer, folder, replicas):
+    """Run a balancer in front of replicas."""
+    ports = [replica.port for replica in replicas]
+    with balancer(folder, ports, [replica.admin_port for replica in replicas]) as front:
+        yield front
 
 
 @contextmanager
@@ -118,15 +134,21 @@ def _answers(server):
 
 
 class Replica:
-    """One dcproxy on a port of its own, which can be stopped and started again."""
+    """One dcproxy on a port of its own, which can be stopped and started again.
 
-    def __init__(self, folder, endpoint):
+    ``has_admin_address``: its operational endpoints are at ``admin_port``, not at ``port``.
+    """
+
+    def __init__(self, folder, endpoint, has_admin_address):
         folder.mkdir()
         self.port = free_port()
+        self.admin_port = free_port() if has_admin_address else self.port
         self.log = folder / "log"
         ini = folder / "proxy.ini"
         ini.write_text(proxy_ini(endpoint, ("trusted_proxies = 0", "trusted_proxies = 1")))
         self._command = [BIN / "dcproxy", "--config", ini, "--port", self.port]
+        if has_admin_address:
+            self._command += ["--admin-bind", f"127.0.0.1:{self.admin_port}"]
         self._running = ExitStack()
 
     def start(self):
@@ -139,9 +161,12 @@ class Replica:
 
 
 @contextmanager
-def replicas(folder, *endpoints):
+def replicas(folder, *endpoints, have_admin_addresses=True):
     """Run a replica for each EC2."""
-    all = [Replica(folder / f"replica-{number}", url) for number, url in enumerate(endpoints)]
+    all = [
+        Replica(folder / f"replica-{number}", url, have_admin_addresses)
+        for number, url in enumerate(endpoints)
+    ]
     try:
         for replica in all:
             replica.start()
