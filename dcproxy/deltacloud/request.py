@@ -17,6 +17,9 @@ from dcproxy.deltacloud.renderers import negotiation
 from dcproxy.deltacloud.renderers.negotiation import Format
 from dcproxy.deltacloud.urls import ENTRY_POINT, Urls, split_matrix
 
+_FORM_PARAMETERS = {"_method", "capacity", "instance_id", "snapshot_id", "volume_id"}
+"""Where the query has one of these, the body need not be a form."""
+
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
 
@@ -131,7 +134,7 @@ def _read(
     if not match.is_public:
         yield "credentials", parse_credentials(http.headers.get("Authorization"))
     if http.method in {"POST", "DELETE"}:
-        form = _form(http, query)
+        form = _form(http, query, match.handler)
         yield "form", form
         yield "provider", _provider(http, matrix, {**query, **form}, providers)
 
@@ -166,12 +169,14 @@ def _method(http: Request) -> str:
     return method
 
 
-def _form(http: Request, query: Mapping[str, str]) -> dict[str, str]:
+def _form(http: Request, query: Mapping[str, str], handler: str) -> dict[str, str]:
     try:
         return parameters.form(http)
     except ApiError as error:
         # Some clients send all parameters in the query, and a body of another type.
-        needs_no_form = _method(http) == "DELETE" or not {"volume_id", "_method"}.isdisjoint(query)
+        needs_no_form = handler.endswith((".destroy", ".detach")) or not (
+            _FORM_PARAMETERS.isdisjoint(query)
+        )
         if error.status == 415 and needs_no_form:
             return {}
         raise
