@@ -17,15 +17,7 @@ from lxml import etree
 from tests.support.balancers import DEPLOY
 from tests.support.certificates import make_certificate
 from tests.support.programs import require_program
-from tests.support.servers import (
-    BIN,
-    LIMIT_SECONDS,
-    PROXY_INI,
-    THREADS,
-    free_port,
-    gunicorn,
-    running,
-)
+from tests.support.servers import BIN, PROXY_INI, THREADS, free_port, gunicorn, running
 
 RULES = DEPLOY / "prometheus-rules.yml"
 KINDS = ("ConfigMap", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy")
@@ -123,7 +115,7 @@ def test_configuration_of_the_pods_matches_their_probes(manifests, tmp_path):
         (tmp_path / name).write_text(text)
     arguments = [word.replace(folder, str(tmp_path)) for word in container["args"]]
     arguments[arguments.index("0.0.0.0")] = "127.0.0.1"
-    admin = HTTPConnection("127.0.0.1", free_port(), timeout=LIMIT_SECONDS)
+    admin = HTTPConnection("127.0.0.1", free_port(), timeout=10)
     arguments += ["--port", "0", "--admin-bind", f"127.0.0.1:{admin.port}"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     configuration = "".join(manifests["ConfigMap"]["data"].values())
