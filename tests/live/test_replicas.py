@@ -13,7 +13,7 @@ from lxml import etree
 
 from tests.support import balancers
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
-from tests.support.balancers import in_front_of, replicas
+from tests.support.balancers import replicas
 from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_responses import snapshot_item, snapshots_page
 from tests.support.ec2_server import EC2Server, programmed_ec2_server
@@ -41,7 +41,7 @@ def balanced_by(balancer, folder):
         EC2Server() as first,
         EC2Server() as second,
         replicas(folder, first.url, second.url) as both,
-        in_front_of(balancer, folder, both) as front,
+        balancer(folder, [replica.port for replica in both]) as front,
     ):
         yield front, both, (first, second)
 
@@ -196,7 +196,7 @@ def test_rolling_upgrade_under_load_fails_no_read_and_loses_or_duplicates_no_cre
 
     with (
         replicas(tmp_path, moto_url, moto_url) as both,
-        in_front_of(balancer, tmp_path, both) as front,
+        balancer(tmp_path, [replica.port for replica in both]) as front,
         ThreadPoolExecutor(CALLERS) as pool,
     ):
         calls = [pool.submit(call, caller) for caller in range(CALLERS)]

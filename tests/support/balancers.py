@@ -39,11 +39,8 @@ class Balancer(Server):
 
 
 @contextmanager
-def haproxy(folder, ports, admin_ports=None, replace=()):
-    """Run HAProxy with its file, only addresses and what is in ``replace`` replaced.
-
-    ``admin_ports``: where the replicas have their operational endpoints, if not at their ``ports``.
-    """
+def haproxy(folder, ports, replace=()):
+    """Run HAProxy with its file, only addresses and what is in ``replace`` replaced."""
     program = require_program("haproxy")
     if os.geteuid() != 0:
         pytest.skip("needs root: the file has HAProxy give up its rights")
@@ -57,8 +54,6 @@ def haproxy(folder, ports, admin_ports=None, replace=()):
         "CERTIFICATE": str(both),
         "REPLICA_1": f"127.0.0.1:{ports[0]}",
         "REPLICA_2": f"127.0.0.1:{ports[1]}",
-        "ADMIN_1": f"127.0.0.1:{(admin_ports or ports)[0]}",
-        "ADMIN_2": f"127.0.0.1:{(admin_ports or ports)[1]}",
     }
     configuration = folder / "haproxy.cfg"
     configuration.write_text(replaced((DEPLOY / "haproxy.cfg").read_text(), *replace))
@@ -68,11 +63,8 @@ def haproxy(folder, ports, admin_ports=None, replace=()):
 
 
 @contextmanager
-def nginx(folder, ports, admin_ports=None, replace=()):
-    """Run nginx with its file, only addresses and what is in ``replace`` replaced.
-
-    It has no health checks, and needs no ``admin_ports``.
-    """
+def nginx(folder, ports, replace=()):
+    """Run nginx with its file, only addresses and what is in ``replace`` replaced."""
     program = require_program("nginx")
     ca, key, signed = make_certificate(folder)
     port, tls_port = free_port(), free_port()
@@ -103,14 +95,6 @@ def nginx(folder, ports, admin_ports=None, replace=()):
 
 
 @contextmanager
-def in_front_of(balancer, folder, replicas):
-    """Run a balancer in front of replicas."""
-    ports = [replica.port for replica in replicas]
-    with balancer(folder, ports, [replica.admin_port for replica in replicas]) as front:
-        yield front
-
-
-@contextmanager
 def _balancer(command, folder, port, tls_port, ca, env):
     log = folder / "balancer.log"
     with open(log, "w") as output:
@@ -134,21 +118,15 @@ def _answers(server):
 
 
 class Replica:
-    """One dcproxy on a port of its own, which can be stopped and started again.
+    """One dcproxy on a port of its own, which can be stopped and started again."""
 
-    ``has_admin_address``: its operational endpoints are at ``admin_port``, not at ``port``.
-    """
-
-    def __init__(self, folder, endpoint, has_admin_address):
+    def __init__(self, folder, endpoint):
         folder.mkdir()
         self.port = free_port()
-        self.admin_port = free_port() if has_admin_address else self.port
         self.log = folder / "log"
         ini = folder / "proxy.ini"
         ini.write_text(proxy_ini(endpoint, ("trusted_proxies = 0", "trusted_proxies = 1")))
         self._command = [BIN / "dcproxy", "--config", ini, "--port", self.port]
-        if has_admin_address:
-            self._command += ["--admin-bind", f"127.0.0.1:{self.admin_port}"]
         self._running = ExitStack()
 
     def start(self):
@@ -161,12 +139,9 @@ class Replica:
 
 
 @contextmanager
-def replicas(folder, *endpoints, have_admin_addresses=True):
+def replicas(folder, *endpoints):
     """Run a replica for each EC2."""
-    all = [
-        Replica(folder / f"replica-{number}", url, have_admin_addresses)
-        for number, url in enumerate(endpoints)
-    ]
+    all = [Replica(folder / f"replica-{number}", url) for number, url in enumerate(endpoints)]
     try:
         for replica in all:
             replica.start()
