@@ -121,6 +121,15 @@ def constraints(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Look up vulnerabilities of the versions in deploy/constraints.txt. Needs the network."""
+    session.install("pip-audit")
+    # Without --strict, pip-audit passes over a package of which it gets no data.
+    options = ("--strict", "--require-hashes", "--disable-pip")
+    session.run("pip-audit", *options, "--requirement", CONSTRAINTS, *session.posargs)
+
+
 def _build_wheel(session: nox.Session, *options: str) -> str:
     # setuptools would also pack modules that an earlier build left in this folder.
     shutil.rmtree("build", ignore_errors=True)

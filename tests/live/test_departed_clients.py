@@ -74,9 +74,9 @@ def front(request, tmp_path, programmed_ec2):
             if request.param == "https":
                 tls = ssl.create_default_context(cafile=ca)
                 connection = tls.wrap_socket(connection, server_hostname="localhost")
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connection.sendall(b"GET /api HTTP/1.1\r\nHost: localhost\r\n\r\n")
             response = b""
-            while not response.endswith(b"ok\n"):
+            while not response.endswith(b"</api>\n"):
                 response += connection.recv(65536)
             return connection
 

@@ -6,7 +6,8 @@ import shutil
 import ssl
 import subprocess
 from contextlib import ExitStack
-from http.client import HTTPSConnection
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
@@ -18,6 +19,8 @@ from tests.support.certificates import make_certificate
 from tests.support.programs import require_program
 from tests.support.servers import BIN, PROXY_INI, THREADS, free_port, gunicorn, running
 
+RULES = DEPLOY / "prometheus-rules.yml"
+KINDS = ("ConfigMap", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy")
 UNIT = "dcproxy@.service"
 IN_THE_IMAGE = "/opt/dcproxy/bin/"
 
@@ -53,19 +56,25 @@ def instructions():
 
 def test_image_runs_and_its_health_check_works(instructions, tmp_path, moto_url):
     shutil.copy(PROXY_INI, tmp_path)
-    port = free_port()
+    admin_port = free_port()
 
     def localised(words):
         words = [word.replace(IN_THE_IMAGE, f"{BIN}/") for word in words]
         words = [word.replace("/etc/dcproxy", str(tmp_path)) for word in words]
-        return [word.replace(":3001/", f":{port}/") for word in words]
+        return [word.replace(":3002", f":{admin_port}") for word in words]
 
     command = localised(json.loads(instructions["ENTRYPOINT"]) + json.loads(instructions["CMD"]))
     check = localised(json.loads(instructions["HEALTHCHECK"].partition(" CMD ")[2]))
     loopback = [word.replace("0.0.0.0", "127.0.0.1") for word in command]
-    with running([*loopback, "--port", port], tmp_path / "log"):
+    with running([*loopback, "--port", "0"], tmp_path / "log"):
         assert subprocess.run(check).returncode == 0
     assert subprocess.run(check, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_image_has_a_pinned_base():
+    text = (DEPLOY / "Containerfile").read_text()
+    assert re.search(r"^ARG BASE=\S+@sha256:[0-9a-f]{64}$", text, re.MULTILINE)
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${BASE}"] * 2
 
 
 def test_image_does_not_run_as_root(instructions):
@@ -80,7 +89,7 @@ def manifests():
     return {document["kind"]: document for document in documents}
 
 
-@pytest.mark.parametrize("kind", ["ConfigMap", "Deployment", "Service", "PodDisruptionBudget"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
 def test_manifest_follows_the_schema(manifests, kind, version):
     kubernetes_validate.validate(manifests[kind], version, strict=True)
@@ -91,6 +100,7 @@ def test_manifests_select_the_pods_of_the_deployment(manifests):
     assert manifests["Deployment"]["spec"]["selector"]["matchLabels"] == labels
     assert manifests["Service"]["spec"]["selector"] == labels
     assert manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert manifests["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
 
 
 def test_configuration_of_the_pods_matches_their_probes(manifests, tmp_path):
@@ -105,14 +115,78 @@ def test_configuration_of_the_pods_matches_their_probes(manifests, tmp_path):
         (tmp_path / name).write_text(text)
     arguments = [word.replace(folder, str(tmp_path)) for word in container["args"]]
     arguments[arguments.index("0.0.0.0")] = "127.0.0.1"
-    probes = [container[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
-    with running([BIN / "dcproxy", *arguments, "--port", "0"], tmp_path / "log") as server:
-        for probe in probes:
-            action = probe.get("httpGet") or probe["tcpSocket"]
-            assert action["port"] == container["ports"][0]["name"]
-            assert server.get(action.get("path", "/healthz"))[0].status == 200
-        scraped = server.get(pod["metadata"]["annotations"]["prometheus.io/path"])[0]
+    admin = HTTPConnection("127.0.0.1", free_port(), timeout=10)
+    arguments += ["--port", "0", "--admin-bind", f"127.0.0.1:{admin.port}"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    configuration = "".join(manifests["ConfigMap"]["data"].values())
+    assert f"admin_bind = 0.0.0.0:{ports['admin']}\n" in configuration
+
+    def read(path):
+        admin.request("GET", path)
+        response = admin.getresponse()
+        response.read()
+        return response
+
+    with running([BIN / "dcproxy", *arguments], tmp_path / "log"):
+        for kind in ("startup", "readiness", "liveness"):
+            action = container[f"{kind}Probe"]["httpGet"]
+            assert action["port"] == "admin"
+            assert read(action["path"]).status == 200
+        annotations = pod["metadata"]["annotations"]
+        assert annotations["prometheus.io/port"] == str(ports["admin"])
+        scraped = read(annotations["prometheus.io/path"])
         assert scraped.headers["Content-Type"].startswith("text/plain; version=")
+        admin.close()
+
+
+def test_network_policy_opens_the_ports_of_the_pods(manifests):
+    policy = manifests["NetworkPolicy"]["spec"]
+    [container] = manifests["Deployment"]["spec"]["template"]["spec"]["containers"]
+    opened = {
+        port["port"]: rule.get("from") for rule in policy["ingress"] for port in rule["ports"]
+    }
+    assert opened.keys() == {port["name"] for port in container["ports"]}
+    assert opened["http"] is None
+    assert opened["admin"]
+
+
+def promtool(*arguments):
+    return subprocess.run(
+        [require_program("promtool"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_alerting_rules_are_valid():
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_alerting_rules_alert_when_they_should():
+    result = promtool("test", "rules", Path(__file__).with_name("prometheus-rules-test.yml"))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_alert_has_a_test():
+    alerts = set(re.findall(r"alert: (\w+)", RULES.read_text()))
+    tests = Path(__file__).with_name("prometheus-rules-test.yml").read_text()
+    assert alerts == set(re.findall(r"alertname: (\w+)", tests))
+
+
+def test_queries_of_the_dashboard_are_valid(tmp_path):
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    expressions = [
+        re.sub(r"\$__(rate_interval|range)", "5m", target["expr"])
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+    ]
+    rules = [{"record": f"panel{n}", "expr": text} for n, text in enumerate(expressions)]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    result = promtool("check", "rules", file)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("by", ["dcproxy", "gunicorn"])

@@ -39,7 +39,8 @@ class Balancer(Server):
 
 
 @contextmanager
-def haproxy(folder, replicas):
+def haproxy(folder, ports, replace=()):
+    """Run HAProxy with its file, only addresses and what is in ``replace`` replaced."""
     program = require_program("haproxy")
     if os.geteuid() != 0:
         pytest.skip("needs root: the file has HAProxy give up its rights")
@@ -51,16 +52,19 @@ def haproxy(folder, replicas):
         "PLAIN_ADDRESS": f"127.0.0.1:{port}",
         "TLS_ADDRESS": f"127.0.0.1:{tls_port}",
         "CERTIFICATE": str(both),
-        "REPLICA_1": f"127.0.0.1:{replicas[0]}",
-        "REPLICA_2": f"127.0.0.1:{replicas[1]}",
+        "REPLICA_1": f"127.0.0.1:{ports[0]}",
+        "REPLICA_2": f"127.0.0.1:{ports[1]}",
     }
-    command = [program, "-db", "-f", DEPLOY / "haproxy.cfg"]
+    configuration = folder / "haproxy.cfg"
+    configuration.write_text(replaced((DEPLOY / "haproxy.cfg").read_text(), *replace))
+    command = [program, "-db", "-f", configuration]
     with _balancer(command, folder, port, tls_port, ca, env) as balancer:
         yield balancer
 
 
 @contextmanager
-def nginx(folder, replicas):
+def nginx(folder, ports, replace=()):
+    """Run nginx with its file, only addresses and what is in ``replace`` replaced."""
     program = require_program("nginx")
     ca, key, signed = make_certificate(folder)
     port, tls_port = free_port(), free_port()
@@ -70,8 +74,9 @@ def nginx(folder, replicas):
         ("listen 443 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
         ("/etc/nginx/cloud.example.org.crt", signed),
         ("/etc/nginx/cloud.example.org.key", key),
-        ("server 127.0.0.1:3001 ", f"server 127.0.0.1:{replicas[0]} "),
-        ("server 127.0.0.1:3002 ", f"server 127.0.0.1:{replicas[1]} "),
+        ("server 127.0.0.1:3001 ", f"server 127.0.0.1:{ports[0]} "),
+        ("server 127.0.0.1:3002 ", f"server 127.0.0.1:{ports[1]} "),
+        *replace,
     )
     (folder / "site.conf").write_text(site)
     main = folder / "nginx.conf"
@@ -80,7 +85,8 @@ def nginx(folder, replicas):
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     main.write_text(
-        f"user root; daemon off; pid {folder}/pid; error_log stderr; events {{}}\n"
+        f"user root; daemon off; pid {folder}/pid; error_log stderr;\n"
+        "worker_rlimit_nofile 16000; events { worker_connections 8000; }\n"
         f"http {{ access_log off; {folders} include {folder}/site.conf; }}\n"
     )
     command = [program, "-c", main, "-e", "stderr"]
@@ -105,9 +111,10 @@ def _balancer(command, folder, port, tls_port, ca, env):
 def _answers(server):
     assert server.process.poll() is None, server.log.read_text()
     try:
-        return server.get("/api")[0].status == 200
+        server.get("/an-address-of-the-balancer-alone")
     except OSError:
         return False
+    return True
 
 
 class Replica:
