@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from dcproxy.operations import snapshot_creation, translation
 from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.ids import SNAPSHOT_ID, VOLUME_ID, check_id
 from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
+from dcproxy.operations.pages import choices, reload
 from dcproxy.settings import OWNERS
 
 AnySnapshot = TypeVar("AnySnapshot", Snapshot, DetailedSnapshot)
@@ -31,10 +31,7 @@ _FILTERS = {
 }
 """The filters of EC2 that search for a text of such a shape; the first one that fits counts."""
 
-_RELOAD_SECONDS = 5
-
 _OFFERED_VOLUMES = 500
-_OFFER_SECONDS = 2.0
 
 
 def index(context: OperationContext) -> Response:
@@ -128,12 +125,10 @@ def show(context: OperationContext) -> Response:
 def _snapshot_response(
     context: OperationContext, snapshot: Snapshot | DetailedSnapshot, status: int = 200
 ) -> Response:
-    request = context.request
     [model] = translation.storage_snapshots([snapshot])
     response = member_response(context, "storage_snapshots", model, status)
-    if request.format.is_page and model.is_pending and request.query.get("reload") != "off":
-        url = context.urls.member("storage_snapshots", model.id)
-        response.headers["Refresh"] = f"{_RELOAD_SECONDS}; url={url}"
+    if model.is_pending:
+        reload(context, response, context.urls.member("storage_snapshots", model.id))
     return response
 
 
@@ -157,22 +152,8 @@ def new(context: OperationContext) -> Response:
 
 
 def _offered_volumes(context: OperationContext) -> Sequence[StorageVolume]:
-    """List some volumes of the caller; none when EC2 does not list them at once.
-
-    The form takes any id, so that it works without them.
-    """
-    deadline = context.runtime.monotonic() + _OFFER_SECONDS
-    try:
-        page = call_ec2(
-            replace(context, deadline=min(deadline, context.deadline)),
-            xml.volumes,
-            "DescribeVolumes",
-            is_repeatable=False,
-            MaxResults=_OFFERED_VOLUMES,
-        )
-    except (ApiError, EC2Error):
-        return ()
-    return translation.storage_volumes(page.records)
+    volumes = choices(context, xml.volumes, "DescribeVolumes", MaxResults=_OFFERED_VOLUMES)
+    return translation.storage_volumes(volumes)
 
 
 def create(context: OperationContext) -> Response:

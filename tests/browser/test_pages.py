@@ -1,12 +1,15 @@
 """The pages in Chromium, without scripts."""
 
 import os
+from threading import Event
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, expect
 
 from tests.support.chromium import CHROMIUM, HTTP_CREDENTIALS
+from tests.support.ec2_responses import snapshot_item, snapshots_page
+from tests.support.responders import in_turn
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="needs Debian's package chromium"
@@ -46,6 +49,53 @@ def test_user_creates_finds_and_deletes_a_snapshot(page, site, volume_id):
     expect(page.get_by_text("browser & co.")).to_have_count(0)
 
 
+def test_page_of_a_pending_snapshot_shows_its_progress_until_it_is_complete(
+    page, programmed_site, programmed_ec2
+):
+    pending = snapshot_item("snap-12345678", status="pending")
+    programmed_ec2.respond = in_turn(
+        snapshots_page(pending.replace("100%", "40%")),
+        snapshots_page(snapshot_item("snap-12345678")),
+    )
+    page.goto(f"{programmed_site}/storage_snapshots/snap-12345678")
+    state = page.get_by_role("definition").filter(has=page.get_by_role("mark"))
+    expect(state).to_have_text("pending 40%")
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "40")
+    expect(state).to_have_text("completed", timeout=30_000)
+    expect(page.get_by_role("progressbar")).to_have_count(0)
+    expect(page.get_by_text("reloads")).to_have_count(0)
+
+
+def test_long_list_shows_how_much_has_come_until_it_is_complete(
+    page, programmed_site, programmed_ec2
+):
+    is_seen = Event()
+
+    def respond(request):
+        if "NextToken" not in request.parameters:
+            return snapshots_page(snapshot_item("snap-11111111"), "more")
+        is_seen.wait(60)
+        return snapshots_page(snapshot_item("snap-22222222"))
+
+    programmed_ec2.respond = respond
+    page.goto(f"{programmed_site}/storage_snapshots", wait_until="commit")
+    expect(page.get_by_text("1 storage snapshots so far")).to_be_visible(timeout=30_000)
+    is_seen.set()
+    expect(page.get_by_text("Number of storage snapshots: 2")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("so far").locator("visible=true")).to_have_count(0)
+
+
+def test_user_searches_for_a_snapshot(page, site, ec2, volume_id):
+    for text in ("zebra", "giraffe"):
+        ec2.create_snapshot(VolumeId=volume_id, Description=f"disk of the {text}")
+    page.goto(f"{site}/storage_snapshots")
+    page.get_by_role("searchbox").fill("the zebra")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("disk of the zebra")).to_be_visible()
+    expect(page.get_by_text("disk of the giraffe")).to_have_count(0)
+    expect(page.get_by_role("searchbox")).to_have_value("the zebra")
+
+
 def test_form_error_keeps_the_input(page, site):
     page.goto(f"{site}/storage_snapshots/new")
     page.get_by_label("Volume").fill("vol-00000000")
@@ -71,8 +121,7 @@ def test_foreign_page_cannot_delete_a_snapshot(browser, site, snapshot_id, ec2, 
     assert ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
 
 
-@pytest.mark.parametrize("width", [360, 1280, 1920])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark"), (1920, "light")])
 def test_every_page_fits_the_viewport_and_is_accessible(
     browser, site, ec2, volume_id, width, scheme, tmp_path
 ):
