@@ -16,6 +16,9 @@ from dcproxy.deltacloud.renderers import negotiation
 from dcproxy.deltacloud.renderers.negotiation import Format
 from dcproxy.deltacloud.urls import Urls, split_matrix
 
+_FORM_PARAMETERS = {"_method", "capacity", "instance_id", "snapshot_id", "volume_id"}
+"""Where the query has one of these, the body need not be a form."""
+
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
 
@@ -152,7 +155,7 @@ def _form(http: Request, query: Mapping[str, str]) -> dict[str, str]:
         return parameters.form(http)
     except ApiError as error:
         # Some clients send all parameters in the query, and a body of another type.
-        needs_no_form = _method(http) == "DELETE" or not {"volume_id", "_method"}.isdisjoint(query)
+        needs_no_form = _method(http) == "DELETE" or not _FORM_PARAMETERS.isdisjoint(query)
         if error.status == 415 and needs_no_form:
             return {}
         raise

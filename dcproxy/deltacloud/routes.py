@@ -22,6 +22,7 @@ class Route(NamedTuple):
     is_public: bool = False
 
 
+# HTML forms cannot send DELETE: they send POST with _method=delete, for destroy_by_post.
 ROUTES = (
     Route("GET", "", "entry_point.show", is_public=True),
     Route("GET", "/", "entry_point.show", is_public=True),
@@ -32,13 +33,17 @@ ROUTES = (
     Route("GET", "/realms", "realms.index"),
     Route("GET", "/realms/<id:id>", "realms.show"),
     Route("GET", "/storage_volumes", "storage_volumes.index"),
+    Route("POST", "/storage_volumes", "storage_volumes.create"),
     Route("GET", "/storage_volumes/<id:id>", "storage_volumes.show"),
+    Route("DELETE", "/storage_volumes/<id:id>", "storage_volumes.destroy"),
+    Route("POST", "/storage_volumes/<id:id>", "storage_volumes.destroy_by_post"),
+    Route("POST", "/storage_volumes/<id:id>/attach", "storage_volumes.attach"),
+    Route("POST", "/storage_volumes/<id:id>/detach", "storage_volumes.detach"),
     Route("GET", "/storage_snapshots", "storage_snapshots.index"),
     Route("POST", "/storage_snapshots", "storage_snapshots.create"),
     Route("GET", "/storage_snapshots/new", "storage_snapshots.new", is_public=True),
     Route("GET", "/storage_snapshots/<id:id>", "storage_snapshots.show"),
     Route("DELETE", "/storage_snapshots/<id:id>", "storage_snapshots.destroy"),
-    # HTML forms cannot send DELETE: they send POST with _method=delete.
     Route("POST", "/storage_snapshots/<id:id>", "storage_snapshots.destroy_by_post"),
 )
 

@@ -35,11 +35,15 @@ from dcproxy.settings import Settings
 _MAX_POOL_CONNECTIONS = 256
 
 ACTIONS = (
+    "AttachVolume",
     "CreateSnapshot",
+    "CreateVolume",
     "DeleteSnapshot",
+    "DeleteVolume",
     "DescribeAvailabilityZones",
     "DescribeSnapshots",
     "DescribeVolumes",
+    "DetachVolume",
 )
 """The EC2 actions in use."""
 

@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields
 
 import pytest
 
+from dcproxy.deltacloud.protocol import COLLECTIONS
 from dcproxy.deltacloud.renderers.negotiation import FORMATS
 from dcproxy.deltacloud.responses import HEADERS
 from dcproxy.deltacloud.routes import ROUTES
@@ -178,6 +179,15 @@ def test_address_table_equals_the_routes():
     )
 
 
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_operations_that_the_api_documents_are_those_of_the_routes(name):
+    of_forms = {"new", "destroy_by_post"}
+    handlers = [route.handler.split(".") for route in ROUTES]
+    operations = [function for module, function in handlers if module == name]
+    documented = {operation.name for operation in COLLECTIONS[name].operations}
+    assert documented == set(operations) - of_forms
+
+
 def test_header_table_has_the_headers_of_every_response():
     documented = {
         header: code_spans(row["of the response"])[:1]
@@ -236,7 +246,8 @@ def test_label_table_has_the_labels_and_their_values():
     operations = {
         route.handler for route in ROUTES if route.handler.startswith("storage_snapshots.")
     }
-    assert documented["operation"] == operations | {"entry_point.show", "none"}
+    others = {"storage_volumes.attach", "storage_volumes.detach", "entry_point.show", "none"}
+    assert documented["operation"] == operations | others
     assert documented["action"] == set(ACTIONS)
     assert documented["result"] == {"ok", "refused", "throttled", "failed"}
 
