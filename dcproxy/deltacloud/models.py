@@ -64,6 +64,11 @@ class StorageVolume(NamedTuple):
     device: str
     actions: Sequence[Action]
 
+    @property
+    def is_creating(self) -> bool:
+        """Whether EC2 is still making the volume."""
+        return self.state == "CREATING"
+
 
 class Realm(NamedTuple):
     """A realm; its id is its name. ``limit`` is None when unlimited."""

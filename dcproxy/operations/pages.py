@@ -17,6 +17,12 @@ _CHOICES_SECONDS = 2.0
 _RELOAD_SECONDS = 5
 
 
+def check_is_page(context: OperationContext) -> None:
+    """Raise a 406 ``ApiError`` for a form that is requested as anything but a page."""
+    if not context.request.format.is_page:
+        raise ApiError(406, "This form is available as text/html only.")
+
+
 def choices(
     context: OperationContext, parse: Callable[[bytes], Page[Record]], action: str, **params: Any
 ) -> Sequence[Record]:

@@ -19,7 +19,7 @@ from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.deletion import delete, delete_by_post
 from dcproxy.operations.ids import SNAPSHOT_ID, VOLUME_ID, check_id
 from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
-from dcproxy.operations.pages import choices, reload
+from dcproxy.operations.pages import check_is_page, choices, reload
 from dcproxy.settings import OWNERS
 
 AnySnapshot = TypeVar("AnySnapshot", Snapshot, DetailedSnapshot)
@@ -144,8 +144,7 @@ def _snapshot(
 
 def new(context: OperationContext) -> Response:
     """``GET /api/storage_snapshots/new``: a form, available as HTML only."""
-    if not context.request.format.is_page:
-        raise ApiError(406, "This form is available as text/html only.")
+    check_is_page(context)
     volumes = _offered_volumes(context)
     form = html.new_storage_snapshot(context.request.query, context.urls, volumes)
     return document_response(context.request.format, form)

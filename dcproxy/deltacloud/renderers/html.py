@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dcproxy.deltacloud import protocol
-from dcproxy.deltacloud.models import Driver, ErrorDocument, Model, StorageVolume
+from dcproxy.deltacloud.models import Driver, ErrorDocument, Model, Realm, StorageVolume
 from dcproxy.deltacloud.urls import Urls, segment
 
 _ROWS_GO_HERE = "<!-- rows -->"
@@ -23,6 +23,9 @@ _COLUMNS = {
     "storage_volumes": ("Id", "Name", "Created", "Capacity", "State", "Realm"),
 }
 """The table of each collection."""
+
+_SNAPSHOT_FIELDS = ("volume_id", "name", "description")
+_VOLUME_FIELDS = ("snapshot_id", "capacity", "realm_id", "name", "description")
 
 
 @cache
@@ -106,7 +109,7 @@ def collection(
 
 def member(collection: str, model: Model, urls: Urls) -> str:
     """Write one member of a collection; that of a volume has the form for a snapshot of it."""
-    form = _form({"volume_id": model.id})
+    form = _filled(_SNAPSHOT_FIELDS, {"volume_id": model.id})
     template = f"{collection.removesuffix('s')}.html"
     return _page(template, urls, model=model, form=form, error=None)
 
@@ -123,12 +126,36 @@ def new_storage_snapshot(
     failed.
     """
     return _page(
-        "new_storage_snapshot.html", urls, form=_form(values), volumes=volumes, error=error
+        "new_storage_snapshot.html",
+        urls,
+        form=_filled(_SNAPSHOT_FIELDS, values),
+        volumes=volumes,
+        error=error,
     )
 
 
-def _form(values: Mapping[str, str]) -> dict[str, str]:
-    return {name: values.get(name, "") for name in ("volume_id", "name", "description")}
+def new_storage_volume(
+    values: Mapping[str, str],
+    urls: Urls,
+    realms: Sequence[Realm],
+    error: ErrorDocument | None = None,
+) -> str:
+    """Write the form that creates a storage volume, filled with ``values``.
+
+    It offers ``realms``; without any, it takes the name of one. ``error`` says why an earlier
+    attempt failed.
+    """
+    return _page(
+        "new_storage_volume.html",
+        urls,
+        form=_filled(_VOLUME_FIELDS, values),
+        realms=realms,
+        error=error,
+    )
+
+
+def _filled(names: Sequence[str], values: Mapping[str, str]) -> dict[str, str]:
+    return {name: values.get(name, "") for name in names}
 
 
 def drivers(drivers: Sequence[Driver], urls: Urls) -> str:
