@@ -31,7 +31,8 @@ ROUTES = (
     Route("GET", "/drivers", "drivers.index", is_public=True),
     Route("GET", "/drivers/<id:id>", "drivers.show", is_public=True),
     Route("GET", "/realms", "realms.index"),
-    Route("GET", "/realms/<id:id>", "realms.show"),
+    # Private clouds may have zones whose name has a slash.
+    Route("GET", "/realms/<path:id>", "realms.show"),
     Route("GET", "/storage_volumes", "storage_volumes.index"),
     Route("POST", "/storage_volumes", "storage_volumes.create"),
     Route("GET", "/storage_volumes/new", "storage_volumes.new", is_public=True),
@@ -101,12 +102,6 @@ def allowed_methods(path: str) -> list[str]:
     """List the methods of a path, with OPTIONS; an unknown path has none."""
     methods = set(_adapter(path).allowed_methods())
     return sorted({*methods, "OPTIONS"}) if methods else []
-
-
-def handlers(path: str) -> set[str]:
-    """List the operations of a path, for all its methods."""
-    adapter = _adapter(path)
-    return {adapter.match(method=method)[0].handler for method in adapter.allowed_methods()}
 
 
 def _adapter(path: str) -> MapAdapter:

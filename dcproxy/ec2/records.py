@@ -89,7 +89,8 @@ class Volume(NamedTuple):
 class Attachment(NamedTuple):
     """A volume that is being attached to an instance, is attached, or is being detached.
 
-    ``status`` is ``attaching``, ``attached``, ``busy``, ``detaching`` or ``detached``.
+    ``status`` is ``attaching``, ``attached``, ``detaching``, ``detached``, or ``busy``: it is being
+    detached, and the instance has not released it.
     """
 
     volume_id: str

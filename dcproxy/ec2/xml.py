@@ -106,10 +106,15 @@ def created_volume(response: bytes) -> Volume:
     return volume
 
 
-def volume_tags(response: bytes) -> dict[str, str]:
-    """Read the tags of all volumes of a DescribeVolumesResponse. Raises ``UnreadableError``."""
+def volume_tags(response: bytes) -> list[tuple[str, ...]]:
+    """Read keys and values of the tags of the volume in a DescribeVolumesResponse.
+
+    Raises ``UnreadableError``, also when there is no volume.
+    """
     root = _root(response, "DescribeVolumesResponse")
-    return dict(_rows(root, f"{_VOLUME_ITEMS}/e:tagSet/e:item", _TAG))  # type: ignore[arg-type]
+    if not _count(_VOLUME_ITEMS)(root):
+        raise UnreadableError("the volume is missing")
+    return list(_rows(root, f"{_VOLUME_ITEMS}[1]/e:tagSet/e:item", _TAG))
 
 
 def attachments(response: bytes) -> list[Attachment]:

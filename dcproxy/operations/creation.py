@@ -25,12 +25,13 @@ def tag_specifications(kind: str, tags: Mapping[str, str]) -> dict[str, Any]:
     return {"TagSpecifications": [{"ResourceType": kind, "Tags": pairs}]}
 
 
-def refused_tags(error: EC2Error, needs: str) -> ApiError:
+def refused_tags(error: EC2Error, tags: Mapping[str, str]) -> ApiError:
     """Build the error for a caller who may create but perhaps not tag.
 
-    ``needs`` is what needs the tags, such as "A name also needs".
+    ``tags`` are those that the create cannot do without; none stands for an Idempotency-Key.
     """
     refused = api_error(error)
+    needs = f"The tags {', '.join(tags)} also need" if tags else "Idempotency-Key also needs"
     message = f"{refused.message} {needs} the permission ec2:CreateTags."
     return ApiError(refused.status, message, code=refused.code, retry_after=None, is_refusal=True)
 

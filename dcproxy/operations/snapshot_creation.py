@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import Any
 
 from dcproxy.context import RequestContext
@@ -32,6 +32,7 @@ from dcproxy.operations.idempotency import CREATE_TAG, Token, create_token
 from dcproxy.operations.lists import paginate
 from dcproxy.operations.sightings import SETTLE_SECONDS, Sightings
 from dcproxy.operations.translation import is_not_found
+from dcproxy.settings import MAX_TAGS, RESERVED_TAGS
 
 LOOK_DELAYS = (0.5, 1.0, 2.0)
 """Seconds before each look for the snapshot of a lost response, before the create is repeated."""
@@ -70,29 +71,47 @@ def create(context: OperationContext, volume_id: str, name: str, description: st
     params: dict[str, Any] = {"VolumeId": volume_id}
     if description:
         params["Description"] = description
-    name_tag = {"Name": name} if name else {}
     token = create_token(context, (volume_id, name, description))
     if token is None or context.region in context.ec2.regions_without_tags:
         if token is not None and token.is_keyed:
             raise ApiError(
                 400, f"Idempotency-Key is not supported here: EC2 in {context.region} ignores tags."
             )
+        tags = _tags(context, volume_id, name, {})
         require_client(context, "snapshot")
-        return _send_once(context, params, name_tag)
+        return _send_once(context, params, tags)
     sightings = Sightings(token)
     if token.is_keyed:
         began_at = context.runtime.monotonic()
         sightings.add(_search(context, token), began_at, context.runtime.monotonic())
         if sightings.usable:
             return _settle(context, sightings, sends=0)
+    tags = _tags(context, volume_id, name, token.tags)
     require_client(context, "snapshot")
-    return _create_tagged(context, params, name_tag, sightings)
+    return _create_tagged(context, params, tags, sightings)
+
+
+def _tags(
+    context: OperationContext, volume_id: str, name: str, others: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the tags of a new snapshot, apart from ``others``: ours, then those of its volume."""
+    tags = dict(context.settings.tags) | ({"Name": name} if name else {})
+    if not context.settings.copy_tags:
+        return tags
+    of_volume = call_ec2(context, xml.volume_tags, "DescribeVolumes", VolumeIds=[volume_id])
+    copied = {
+        key: value
+        for key, value in sorted(of_volume)
+        # Tags of another create would let its search find this snapshot.
+        if key not in tags and not key.lower().startswith(RESERVED_TAGS)
+    }
+    return tags | dict(islice(copied.items(), MAX_TAGS - len(tags) - len(others)))
 
 
 def _create_tagged(
     context: OperationContext,
     params: Mapping[str, Any],
-    name_tag: Mapping[str, str],
+    tags: Mapping[str, str],
     sightings: Sightings,
 ) -> Snapshot:
     """Send the create until EC2 has made a snapshot, has refused, or the deadline is near."""
@@ -101,10 +120,10 @@ def _create_tagged(
     while True:
         attempt += 1
         try:
-            created = _send(context, params, {**name_tag, **token.tags})
+            created = _send(context, params, {**token.tags, **tags})
         except EC2Error as error:
             if not lost and _refuses_tags(error):
-                return _create_without_tags(context, params, name_tag, token, error)
+                return _create_without_tags(context, params, tags, token, error)
             lost += error.outcome is Outcome.UNKNOWN
             could_look = not lost or math.isfinite(_look(context, sightings, LOOK_DELAYS, lost))
             if sightings.usable:
@@ -272,18 +291,19 @@ def _refuses_tags(error: EC2Error) -> bool:
 def _create_without_tags(
     context: OperationContext,
     params: Mapping[str, Any],
-    name_tag: Mapping[str, str],
+    tags: Mapping[str, str],
     token: Token,
     error: EC2Error,
 ) -> Snapshot:
-    """Make a snapshot where EC2 refuses its tags. The create is never sent again."""
-    needs = (
-        "A name also needs" if name_tag else "Idempotency-Key also needs" if token.is_keyed else ""
-    )
-    if needs and error.code != "UnauthorizedOperation":
+    """Make a snapshot where EC2 refuses its tags, unless it cannot do without them.
+
+    ``tags`` are those that it needs. The create is never sent again.
+    """
+    is_needed = bool(tags) or token.is_keyed
+    if is_needed and error.code != "UnauthorizedOperation":
         raise error
-    if needs:
-        raise refused_tags(error, needs) from error
+    if is_needed:
+        raise refused_tags(error, tags) from error
     return _send_once(context, params, {})
 
 

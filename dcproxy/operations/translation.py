@@ -113,12 +113,13 @@ _ACTIONS: dict[str, tuple[protocol.Action, ...]] = {
     "in-use": (protocol.DETACH,),
     "error": (protocol.DESTROY,),
 }
-"""The actions that a state of a volume allows. ``creating`` ends by itself: the Ruby gems keep the
-links of a document, so that one has those of the state after it."""
+"""The actions that a state of a volume allows. ``creating`` and a detachment end by themselves: the
+Ruby gems keep the links of a document, so that it has those of the next state."""
 
 
 def _actions(volume: Volume) -> tuple[protocol.Action, ...]:
-    status = "available" if volume.attachment_status == "detaching" else volume.status
+    is_leaving = volume.attachment_status in {"busy", "detaching"}
+    status = "available" if is_leaving else volume.status
     return _ACTIONS.get(status, ())
 
 

@@ -14,17 +14,17 @@ from dcproxy.ec2.records import Attachment, Volume
 from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.translation import api_error
 
-LOOK_DELAYS = (0.5, 1.0, 2.0)
+_LOOK_DELAYS = (0.5, 1.0, 2.0)
 """Seconds before each look at the attachments after a lost response: EC2's reads lag."""
 
-_RESERVED_SECONDS = sum(LOOK_DELAYS) + 1.0
+_RESERVED_SECONDS = sum(_LOOK_DELAYS) + 1.0
 """What an attach or a detach leaves of the deadline, so that its effect can be looked for."""
 
 log = logging.getLogger(__name__)
 
 _LETTERS = "fghijklmnop"
-_ATTACHED = ("attaching", "attached", "busy")
-"""The states of an attachment that holds; of others, the volume is being detached."""
+_ATTACHED = ("attaching", "attached")
+"""The states of an attachment that holds; in any other, EC2 is detaching the volume."""
 
 # EC2 takes /dev/sdf and /dev/xvdf for the same.
 _DEVICE = re.compile(r"(?:/dev/)?(?:sd|xvd)([a-z]+)[0-9]*")
@@ -38,12 +38,11 @@ def attach(context: OperationContext, volume: Volume, instance_id: str, device: 
     """
     device = device or _first_free_device(context, instance_id)
 
-    def is_attached(attachments: list[Attachment]) -> bool:
-        here = [(instance_id, device, status) for status in _ATTACHED]
-        return any(attachment[1:] in here for attachment in attachments)
+    def is_done(attachments: list[Attachment]) -> bool:
+        return _is_attached(attachments, instance_id)
 
     params = {"VolumeId": volume.id, "InstanceId": instance_id, "Device": device}
-    _carry_out(context, "AttachVolume", is_attached, **params)
+    _carry_out(context, "AttachVolume", is_done, **params)
     return volume._replace(
         status="in-use", instance_id=instance_id, device=device, attachment_status="attaching"
     )
@@ -56,15 +55,19 @@ def detach(context: OperationContext, volume: Volume, instance_id: str) -> Volum
     ``instance_id`` is that of a volume which is not attached, as far as EC2 shows.
     """
 
-    def is_detached(attachments: list[Attachment]) -> bool:
-        here = [(instance_id, status) for status in _ATTACHED]
-        return all(
-            (attachment.instance_id, attachment.status) not in here for attachment in attachments
-        )
+    def is_done(attachments: list[Attachment]) -> bool:
+        return not _is_attached(attachments, instance_id)
 
     params = {"VolumeId": volume.id} | ({"InstanceId": instance_id} if instance_id else {})
-    _carry_out(context, "DetachVolume", is_detached, **params)
+    _carry_out(context, "DetachVolume", is_done, **params)
     return volume._replace(attachment_status="detaching")
+
+
+def _is_attached(attachments: list[Attachment], instance_id: str) -> bool:
+    return any(
+        attachment.instance_id == instance_id and attachment.status in _ATTACHED
+        for attachment in attachments
+    )
 
 
 def _first_free_device(context: OperationContext, instance_id: str) -> str:
@@ -131,7 +134,7 @@ def _look(
 ) -> bool | None:
     """Tell whether the attachments of a volume show an effect; None when EC2 does not show them."""
     shown = None
-    for delay in LOOK_DELAYS:
+    for delay in _LOOK_DELAYS:
         if context.runtime.monotonic() + delay > context.deadline:
             break
         context.runtime.sleep(delay)

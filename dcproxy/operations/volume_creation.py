@@ -39,7 +39,7 @@ def create(
     if capacity or not snapshot_id:
         params["Size"] = capacity or 1
     texts = {"Name": name, "Description": description}
-    tags = {key: value for key, value in texts.items() if value}
+    tags = dict(context.settings.tags) | {key: text for key, text in texts.items() if text}
     require_client(context, "volume")
     try:
         return call_ec2(
@@ -56,7 +56,7 @@ def create(
             look = ": look for it in the list of volumes"
             raise unknown_outcome(error, "volume", look, is_keyed=has_key(context)) from error
         if tags and error.code == "UnauthorizedOperation":
-            raise refused_tags(error, "A name, a description or other tags also need") from error
+            raise refused_tags(error, tags) from error
         raise
 
 

@@ -62,8 +62,8 @@ class EC2Volumes:
             self.tokens[parameters["ClientToken"]] = (id, given)
         return xml_response("CreateVolumeResponse", self._inner_xml(id))
 
-    def add(self, zone="us-east-1b", size=1, tags=None, attachment=None):
-        id = f"vol-{next(self.numbers):08x}"
+    def add(self, zone="us-east-1b", size=1, tags=None, attachment=None, id=None):
+        id = id or f"vol-{next(self.numbers):08x}"
         self.volumes[id] = {
             "zone": zone,
             "size": size,

@@ -149,6 +149,13 @@ def test_realm_is_shown_and_filtered_by_id(client):
     assert len(read_xml(client.get("/api/realms?id=mars-1a"))) == 0
 
 
+def test_link_of_a_realm_whose_name_has_a_slash_resolves(programmed_client, programmed_ec2):
+    programmed_ec2.respond = always(zones(**{"/a": "available"}))
+    [href] = read_xml(programmed_client.get("/api/realms")).xpath("*/@href")
+    assert href == "http://localhost:3001/api/realms/us-east-1%2Fa"
+    assert read_xml(programmed_client.get(href)).get("id") == "us-east-1/a"
+
+
 @pytest.mark.parametrize("id", ["mars-1a", "us-east-1", "%3Cscript%3E", "a" * 3000])
 def test_unknown_realm_is_404(client, id):
     client.get(f"/api/realms/{id}", status=404)

@@ -191,6 +191,18 @@ def test_attached_volume_is_detached(client, ec2, attached_id):
     assert read_xml(client.get(f"{VOLUMES}/{attached_id}")).find("mount") is None
 
 
+def test_body_of_another_type_is_ignored_by_a_detach(client, ec2, attached_id):
+    headers = {"Content-Type": "application/json"}
+    client.post(f"{VOLUMES}/{attached_id}/detach", "{}", headers=headers, status=202)
+    assert native(ec2, attached_id)["State"] == "available"
+
+
+def test_body_of_another_type_is_415_where_the_query_has_no_parameters(client, volume_id):
+    headers = {"Content-Type": "application/json"}
+    for address in (VOLUMES, f"{VOLUMES}/{volume_id}/attach"):
+        client.post(address, '{"capacity": 5}', headers=headers, status=415)
+
+
 def test_volume_that_is_detached_may_be_attached_or_deleted_next(client, attached_id):
     volume = read_xml(client.post(f"{VOLUMES}/{attached_id}/detach", status=202))
     assert volume.xpath("actions/link/@rel") == ["attach", "destroy"]

@@ -57,6 +57,25 @@ def test_lost_response_is_settled_by_a_look_at_the_volume(change, fault):
     assert change.is_done()
 
 
+@pytest.mark.parametrize("status", ["busy", "detaching"])
+def test_lost_detach_of_a_volume_that_the_instance_still_uses_is_settled(
+    programmed_client, model, status
+):
+    id = model.add(attachment=ATTACHED)
+    model.faults["DetachVolume"] = [not_executed()]
+    detaching = (INSTANCE, "/dev/sdf", status)
+    describe = model.DescribeVolumes
+
+    def begin_to_detach(parameters):
+        if "DetachVolume" in model.actions:
+            model.volumes[id]["attachment"] = detaching
+        return describe(parameters)
+
+    model.DescribeVolumes = begin_to_detach
+    programmed_client.post(f"{VOLUMES}/{id}/detach", status=202)
+    assert model.actions == ["DescribeVolumes", "DetachVolume", "DescribeVolumes"]
+
+
 def test_lost_response_is_settled_despite_stale_reads(change, sleeps):
     change.model.faults[change.action] = [lost()]
     change.model.volumes[change.id]["before"] = change.model.volumes[change.id]["attachment"]
