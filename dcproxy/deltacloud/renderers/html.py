@@ -43,6 +43,8 @@ def headers() -> Mapping[str, str]:
     }
 
 
+# A part of each page: browsers compare a hash in the policy with inline styles only, and an address
+# of its own would have to reach dcproxy through every proxy and filter.
 @cache
 def _style() -> str:
     folder = files(__package__) / "templates"
