@@ -18,7 +18,15 @@ _ROWS_GO_HERE = "<!-- rows -->"
 _COLUMNS = {
     "realms": ("Id", "State"),
     "storage_snapshots": (
-        *("Id", "Name", "Description", "Created", "State", "Size", "Owner", "Encrypted", "Volume"),
+        "Id",
+        "Name",
+        "Description",
+        "Created",
+        "State",
+        "Size",
+        "Owner",
+        "Encrypted",
+        "Volume",
     ),
     "storage_volumes": ("Id", "Name", "Created", "Capacity", "State", "Realm"),
 }
