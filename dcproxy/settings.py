@@ -164,7 +164,7 @@ class Settings:
     owners: tuple[str, ...] = _option(
         OWNERS,
         "Owners of the snapshots in a list without `owner_id`. Unset: every snapshot that the "
-        "caller may use, public ones included.",
+        "caller may use, public ones included; in HTML, the caller's own.",
         (),
     )
     collections: tuple[str, ...] = _option(

@@ -11,6 +11,21 @@ from typing import NamedTuple
 from dcproxy.deltacloud.protocol import Action
 
 
+class SnapshotDetails(NamedTuple):
+    """What pages show of a snapshot in addition; None stands for unknown values too.
+
+    ``progress`` is in percent, ``capacity`` in GB.
+    """
+
+    progress: int | None = None
+    capacity: int | None = None
+    owner_id: str = ""
+    is_encrypted: bool | None = None
+
+
+UNKNOWN_DETAILS = SnapshotDetails()
+
+
 class StorageSnapshot(NamedTuple):
     """A storage snapshot. ``volume_is_known``: the id of its volume leads to a document."""
 
@@ -22,6 +37,12 @@ class StorageSnapshot(NamedTuple):
     state: str
     volume_id: str
     volume_is_known: bool
+    details: SnapshotDetails = UNKNOWN_DETAILS
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether EC2 is still making the snapshot."""
+        return self.state == "pending"
 
 
 class StorageVolume(NamedTuple):
@@ -42,6 +63,11 @@ class StorageVolume(NamedTuple):
     instance_id: str
     device: str
     actions: Sequence[Action]
+
+    @property
+    def is_creating(self) -> bool:
+        """Whether EC2 is still making the volume."""
+        return self.state == "CREATING"
 
 
 class Realm(NamedTuple):

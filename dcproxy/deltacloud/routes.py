@@ -35,6 +35,7 @@ ROUTES = (
     Route("GET", "/realms/<path:id>", "realms.show"),
     Route("GET", "/storage_volumes", "storage_volumes.index"),
     Route("POST", "/storage_volumes", "storage_volumes.create"),
+    Route("GET", "/storage_volumes/new", "storage_volumes.new", is_public=True),
     Route("GET", "/storage_volumes/<id:id>", "storage_volumes.show"),
     Route("DELETE", "/storage_volumes/<id:id>", "storage_volumes.destroy"),
     Route("POST", "/storage_volumes/<id:id>", "storage_volumes.destroy_by_post"),

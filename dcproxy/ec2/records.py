@@ -24,6 +24,25 @@ class Snapshot(NamedTuple):
         return datetime.fromisoformat(self.start_time).timestamp() if self.start_time else 0.0
 
 
+class DetailedSnapshot(NamedTuple):
+    """The fields of a ``Snapshot`` and those that only pages show.
+
+    ``progress`` is a percentage such as ``80%``, ``volume_size`` is in GiB, ``encrypted`` is
+    ``true`` or ``false``.
+    """
+
+    id: str
+    volume_id: str
+    start_time: str
+    status: str
+    description: str
+    name: str
+    progress: str
+    volume_size: str
+    owner_id: str
+    encrypted: str
+
+
 class CreatedSnapshot(NamedTuple):
     """A new snapshot; ``is_tagged`` is False when EC2 has returned it without its tag."""
 

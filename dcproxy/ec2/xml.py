@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date
 from functools import lru_cache
+from typing import TypeVar
 
 from botocore.utils import parse_timestamp
 from lxml import etree
@@ -15,6 +16,7 @@ from lxml import etree
 from dcproxy.ec2.records import (
     Attachment,
     CreatedSnapshot,
+    DetailedSnapshot,
     Page,
     Snapshot,
     TaggedSnapshot,
@@ -42,6 +44,13 @@ _SNAPSHOT = (
     "e:description[1]",
     _tag("Name"),
 )
+_DETAILED_SNAPSHOT = (
+    *_SNAPSHOT,
+    "e:progress[1]",
+    "e:volumeSize[1]",
+    "e:ownerId[1]",
+    "e:encrypted[1]",
+)
 _VOLUME = (
     "e:volumeId[1]",
     "e:availabilityZone[1]",
@@ -59,6 +68,8 @@ _ATTACHMENT = ("e:volumeId[1]", "e:instanceId[1]", "e:device[1]", "e:status[1]")
 _TAG = ("e:key[1]", "e:value[1]")
 _ZONE = ("e:zoneName[1]", "e:zoneState[1]")
 
+AnySnapshot = TypeVar("AnySnapshot", Snapshot, DetailedSnapshot)
+
 _NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 _NAMESPACES = {"e": _NAMESPACE}
 _SIZE = re.compile(r"[0-9]{1,18}")
@@ -72,6 +83,14 @@ def snapshots(response: bytes) -> Page[Snapshot]:
     """Read a DescribeSnapshotsResponse. Raises ``UnreadableError``."""
     root = _root(response, "DescribeSnapshotsResponse")
     records = _snapshots(root, _SNAPSHOT_ITEMS)
+    return Page(records, root.findtext("{*}nextToken", ""))
+
+
+def detailed_snapshots(response: bytes) -> Page[DetailedSnapshot]:
+    """Read a DescribeSnapshotsResponse with more of each snapshot. Raises ``UnreadableError``."""
+    root = _root(response, "DescribeSnapshotsResponse")
+    rows = _rows(root, _SNAPSHOT_ITEMS, _DETAILED_SNAPSHOT)
+    records = _with_checks(list(map(DetailedSnapshot._make, rows)))
     return Page(records, root.findtext("{*}nextToken", ""))
 
 
@@ -173,7 +192,10 @@ def deleted(response: bytes, action: str) -> None:
 
 
 def _snapshots(root: etree._Element, items: str) -> list[Snapshot]:
-    records = list(map(Snapshot._make, _rows(root, items, _SNAPSHOT)))
+    return _with_checks(list(map(Snapshot._make, _rows(root, items, _SNAPSHOT))))
+
+
+def _with_checks(records: list[AnySnapshot]) -> list[AnySnapshot]:
     _check_ids("snapshot", [record[0] for record in records])
     given = [record[2] for record in records]
     times = _utc_times(given)

@@ -1,7 +1,7 @@
 """What an operation works with, and how it calls EC2."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from dcproxy.context import RequestContext, Runtime
@@ -44,6 +44,10 @@ class OperationContext:
     def seconds_left(self) -> float:
         """The time until the deadline."""
         return self.deadline - self.runtime.monotonic()
+
+    def with_new_deadline(self) -> "OperationContext":
+        """Return the context of a further page of a streamed list: each has its own time limit."""
+        return replace(self, deadline=self.runtime.monotonic() + self.settings.deadline)
 
     @property
     def renderer(self) -> Renderer:

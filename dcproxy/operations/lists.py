@@ -1,7 +1,6 @@
 """Responses with members of collections: one, or a list paged by EC2 and streamed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -38,8 +37,7 @@ def paginate(
             raise EC2Error(f"EC2 in {context.region} repeats a page of the list.", Outcome.UNKNOWN)
         tokens.add(page.next_token)
         if is_streamed:
-            deadline = context.runtime.monotonic() + context.settings.deadline
-            context = replace(context, deadline=deadline)
+            context = context.with_new_deadline()
         page = call_ec2(context, parse, action, NextToken=page.next_token, **params)
         yield page
 
@@ -59,12 +57,17 @@ def list_response(
     collection: str,
     pages: Iterator[Page[Record]],
     translate: Callable[[Sequence[Record]], Sequence[Model]],
+    render: Callable[..., Iterator[str]] | None = None,
 ) -> Response:
-    """Send the list of a collection: as one document when it has one page, else page by page."""
+    """Send the list of a collection: as one document when it has one page, else page by page.
+
+    ``render`` writes the list in place of the renderer of the format.
+    """
     # The first page comes before the status line, so that its error still has a status.
     first = next(pages)
     records = chain([first.records], (page.records for page in pages))
-    texts = context.renderer.collection(collection, map(translate, records), context.urls)
+    render = render or context.renderer.collection
+    texts = render(collection, map(translate, records), context.urls)
     if not first.next_token:
         return document_response(context.request.format, "".join(texts))
     return streaming_response(context.request.format, _stream(context, texts))

@@ -1,17 +1,23 @@
 """Storage volumes: list, show, create, delete, attach and detach."""
 
 import re
+from collections.abc import Sequence
 
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.models import ErrorDocument, Realm
+from dcproxy.deltacloud.renderers import html
+from dcproxy.deltacloud.responses import document_response, error_response
 from dcproxy.ec2 import xml
+from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Attachment, Page, Volume
 from dcproxy.operations import translation, volume_attachment, volume_creation
 from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.deletion import delete, delete_by_post, see_other
 from dcproxy.operations.ids import INSTANCE_ID, SNAPSHOT_ID, VOLUME_ID, check_id
 from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
+from dcproxy.operations.pages import check_is_page, choices, reload
 
 MAX_CAPACITY = 65_536
 """GB of the largest volume of EC2."""
@@ -33,13 +39,37 @@ def show(context: OperationContext) -> Response:
     return _volume_response(context, volume)
 
 
+def new(context: OperationContext) -> Response:
+    """``GET /api/storage_volumes/new``: a form, available as HTML only."""
+    check_is_page(context)
+    form = html.new_storage_volume(context.request.query, context.urls, _offered_realms(context))
+    return document_response(context.request.format, form)
+
+
+def _offered_realms(context: OperationContext) -> Sequence[Realm]:
+    realms = translation.realms(choices(context, xml.zones, "DescribeAvailabilityZones"))
+    return [realm for realm in realms if realm.limit is None]
+
+
 def create(context: OperationContext) -> Response:
     """``POST /api/storage_volumes``; all parameters are optional.
 
     They are ``snapshot_id``, ``capacity``, ``realm_id``, ``name`` and ``description``.
     """
+    try:
+        volume = _create(context)
+    except (ApiError, EC2Error) as error:
+        if not context.request.format.is_page:
+            raise
+        return _filled_form(context, error)
+    response = _volume_response(context, volume, 201)
+    response.location = context.urls.member("storage_volumes", volume.id)
+    return response
+
+
+def _create(context: OperationContext) -> Volume:
     params = context.request.parameters
-    volume = volume_creation.create(
+    return volume_creation.create(
         context,
         snapshot_id=_id_parameter(context, "snapshot_id", SNAPSHOT_ID, "snap-45b8d024"),
         capacity=_capacity(params.get("capacity", "")),
@@ -47,9 +77,17 @@ def create(context: OperationContext) -> Response:
         name=params.get("name", ""),
         description=params.get("description", ""),
     )
-    response = _volume_response(context, volume, 201)
-    response.location = context.urls.member("storage_volumes", volume.id)
-    return response
+
+
+def _filled_form(context: OperationContext, error: Exception) -> Response:
+    """Send the form again, with the error and what the person filled in."""
+    request = context.request
+
+    def render(document: ErrorDocument) -> str:
+        realms = _offered_realms(context) if document.parameter else ()
+        return html.new_storage_volume(request.parameters, context.urls, realms, document)
+
+    return error_response(request, translation.api_error(error), context.request_context, render)
 
 
 def destroy(context: OperationContext) -> Response:
@@ -103,7 +141,10 @@ def _accepted(context: OperationContext, volume: Volume) -> Response:
 
 def _volume_response(context: OperationContext, volume: Volume, status: int = 200) -> Response:
     [model] = translation.storage_volumes([volume])
-    return member_response(context, "storage_volumes", model, status)
+    response = member_response(context, "storage_volumes", model, status)
+    if model.is_creating:
+        reload(context, response, context.urls.member("storage_volumes", model.id))
+    return response
 
 
 def _volume(context: OperationContext, id: str) -> tuple[Volume, list[Attachment]]:

@@ -8,9 +8,16 @@ from functools import lru_cache
 
 from dcproxy.deltacloud import protocol
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
-from dcproxy.deltacloud.models import Driver, Realm, StorageSnapshot, StorageVolume
+from dcproxy.deltacloud.models import (
+    UNKNOWN_DETAILS,
+    Driver,
+    Realm,
+    SnapshotDetails,
+    StorageSnapshot,
+    StorageVolume,
+)
 from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
-from dcproxy.ec2.records import Snapshot, Volume, Zone
+from dcproxy.ec2.records import DetailedSnapshot, Snapshot, Volume, Zone
 
 _UNKNOWN_VOLUME = "vol-ffffffff"
 """Stands for the volume of copied and foreign snapshots (EC2 API reference, Snapshot)."""
@@ -26,6 +33,9 @@ _NOT_AUTHENTICATED = frozenset(
     }
 )
 _NOT_FOUND = re.compile(r".*\.NotFound|Invalid(Snapshot|Volume)I[Dd]\.Malformed")
+
+_NUMBER = re.compile("[0-9]{1,18}")
+_BOOLEANS = {"true": True, "false": False}
 
 _PARAMETERS = {
     "InvalidInstance": "instance_id",
@@ -61,7 +71,7 @@ def _around_clock_time(day: str) -> tuple[str, str]:
     return f"{weekday} {month} {when.day:02} ", f" UTC {when.year:04}"
 
 
-def storage_snapshots(snapshots: Iterable[Snapshot]) -> list[StorageSnapshot]:
+def storage_snapshots(snapshots: Iterable[Snapshot | DetailedSnapshot]) -> list[StorageSnapshot]:
     """Translate a page of snapshots. Without a Name tag, the id is the name."""
     # _make takes three quarters of the time of a call with each field.
     return [
@@ -75,10 +85,25 @@ def storage_snapshots(snapshots: Iterable[Snapshot]) -> list[StorageSnapshot]:
                 status,
                 volume_id,
                 volume_id not in {"", _UNKNOWN_VOLUME},
+                _details(*details) if details else UNKNOWN_DETAILS,
             )
         )
-        for id, volume_id, start_time, status, description, name in snapshots
+        for id, volume_id, start_time, status, description, name, *details in snapshots
     ]
+
+
+@lru_cache(maxsize=10_000)
+def _details(progress: str, volume_size: str, owner_id: str, encrypted: str) -> SnapshotDetails:
+    return SnapshotDetails(
+        _number(progress.removesuffix("%")),
+        _number(volume_size),
+        owner_id,
+        _BOOLEANS.get(encrypted),
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 _ACTIONS: dict[str, tuple[protocol.Action, ...]] = {

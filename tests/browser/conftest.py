@@ -13,6 +13,12 @@ def site(moto_url, tmp_path_factory):
         yield f"http://localhost:{server.port}/api"
 
 
+@pytest.fixture
+def programmed_site(tmp_path, programmed_ec2):
+    with gunicorn(tmp_path, programmed_ec2.url, *THREADS) as server:
+        yield f"http://localhost:{server.port}/api"
+
+
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:

@@ -14,7 +14,7 @@ from tests.support.chromium import launch_chromium
 from tests.support.package import MOCK_USER
 from tests.support.servers import BIN, running
 
-SIZE = {"width": 1200, "height": 390}
+SIZE = {"width": 1280, "height": 700}
 
 
 def take_screenshot(file: Path) -> None:

@@ -1,16 +1,26 @@
 """The pages in Chromium, without scripts."""
 
 import os
+from threading import Event
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, expect
 
 from tests.support.chromium import CHROMIUM, HTTP_CREDENTIALS
+from tests.support.ec2_responses import snapshot_item, snapshots_page
+from tests.support.responders import always, in_turn
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="needs Debian's package chromium"
 )
+
+
+@pytest.fixture(scope="module")
+def instance_id(ec2):
+    image = ec2.register_image(Name="browser")["ImageId"]
+    [instance] = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+    return instance["InstanceId"]
 
 
 def make_snapshot(page, site, volume_id, name):
@@ -30,24 +40,113 @@ def test_browser_is_challenged_for_credentials(browser, site):
     context.close()
 
 
-def test_user_creates_finds_and_deletes_a_snapshot(page, site, volume_id):
+def test_user_takes_a_snapshot_restores_attaches_detaches_and_deletes(
+    page, site, ec2, volume_id, instance_id
+):
+    heading = page.get_by_role("heading", level=1)
+    menu = page.get_by_role("navigation")
     page.goto(site)
-    page.get_by_role("navigation").get_by_role("link", name="Storage snapshots").click()
+    menu.get_by_role("link", name="Storage snapshots").click()
     page.get_by_role("link", name="Create a snapshot").click()
+    offered = page.locator("datalist option")
+    expect(offered.and_(page.locator(f"[value={volume_id}]"))).to_have_count(1)
     make_snapshot(page, site, volume_id, "browser & co.")
-    page.get_by_role("navigation").get_by_role("link", name="Storage snapshots").click()
+    menu.get_by_role("link", name="Storage snapshots").click()
     row = page.get_by_role("row").filter(has_text="browser & co.")
     row.get_by_role("link").first.click()
     expect(page.get_by_text("made in a browser")).to_be_visible()
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    page.get_by_role("button", name="Delete…").click()
-    expect(page.get_by_role("dialog")).to_be_visible()
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    page.get_by_role("button", name="Delete…").click()
+    snapshot_page = page.url
+
+    page.get_by_role("link", name="Restore to a volume").click()
+    expect(page.get_by_label("Size")).to_have_value("8")
+    page.get_by_label("Realm").select_option("us-east-1b")
+    page.get_by_label("Name").fill("restored")
+    page.get_by_role("button", name="Create the volume").click()
+    expect(heading).to_contain_text("Storage volume vol-")
+    [restored] = ec2.describe_volumes(Filters=[{"Name": "tag:Name", "Values": ["restored"]}])[
+        "Volumes"
+    ]
+    page.goto(f"{site}/storage_volumes/{restored['VolumeId']}")
+
+    expect(page.get_by_role("button", name="Attach the volume")).to_be_hidden()
+    page.get_by_text("Attach to an instance…").click()
+    page.get_by_label("Instance").fill(instance_id)
+    page.get_by_role("button", name="Attach the volume").click()
+    expect(page.get_by_role("mark")).to_have_text("IN-USE")
+    expect(page.get_by_text(f"{instance_id} as /dev/sdf")).to_be_visible()
+    expect(page.get_by_text("Delete…")).to_have_count(0)
+    page.get_by_text("Detach…").click()
+    page.get_by_role("button", name="Detach the volume").click()
+    expect(page.get_by_role("mark")).to_have_text("AVAILABLE")
+    page.get_by_text("Delete…").click()
+    page.get_by_role("button", name="Delete the volume").click()
+    expect(heading).to_have_text("Storage volumes")
+    expect(page.get_by_text("restored")).to_have_count(0)
+
+    page.goto(snapshot_page)
+    expect(page.get_by_role("button", name="Delete the snapshot")).to_be_hidden()
+    page.get_by_text("Delete…").click()
     page.get_by_role("button", name="Delete the snapshot").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Storage snapshots")
+    expect(heading).to_have_text("Storage snapshots")
     expect(page.get_by_text("browser & co.")).to_have_count(0)
+
+
+def test_page_of_a_pending_snapshot_shows_its_progress_until_it_is_complete(
+    page, programmed_site, programmed_ec2
+):
+    pending = snapshots_page(
+        snapshot_item("snap-12345678", status="pending").replace("100%", "40%")
+    )
+    completed = snapshots_page(snapshot_item("snap-12345678"))
+    programmed_ec2.respond = in_turn(pending, completed)
+    page.goto(f"{programmed_site}/storage_snapshots/snap-12345678")
+    state = page.get_by_role("definition").filter(has=page.get_by_role("mark"))
+    expect(state).to_have_text("pending 40%")
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "40")
+    expect(state).to_have_text("completed", timeout=30_000)
+    expect(page.get_by_role("progressbar")).to_have_count(0)
+    expect(page.get_by_text("reloads")).to_have_count(0)
+
+
+def test_pending_snapshots_are_accessible(browser, programmed_site, programmed_ec2):
+    item = snapshot_item("snap-12345678", status="pending").replace("100%", "40%")
+    programmed_ec2.respond = always(snapshots_page(item))
+    context = browser.new_context(http_credentials=HTTP_CREDENTIALS, bypass_csp=True)
+    page = context.new_page()
+    for name, address in {"pending-list": "", "pending": "/snap-12345678?reload=off"}.items():
+        page.goto(f"{programmed_site}/storage_snapshots{address}")
+        check_layout_and_accessibility(page, name)
+    context.close()
+
+
+def test_long_list_shows_how_much_has_come_until_it_is_complete(
+    page, programmed_site, programmed_ec2
+):
+    is_seen = Event()
+
+    def respond(request):
+        if "NextToken" not in request.parameters:
+            return snapshots_page(snapshot_item("snap-11111111"), "more")
+        is_seen.wait(60)
+        return snapshots_page(snapshot_item("snap-22222222"))
+
+    programmed_ec2.respond = respond
+    page.goto(f"{programmed_site}/storage_snapshots", wait_until="commit")
+    expect(page.get_by_text("1 storage snapshots so far")).to_be_visible(timeout=30_000)
+    is_seen.set()
+    expect(page.get_by_text("Number of storage snapshots: 2")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("so far").locator("visible=true")).to_have_count(0)
+
+
+def test_user_searches_for_a_snapshot(page, site, ec2, volume_id):
+    for text in ("zebra", "giraffe"):
+        ec2.create_snapshot(VolumeId=volume_id, Description=f"disk of the {text}")
+    page.goto(f"{site}/storage_snapshots")
+    page.get_by_role("searchbox").fill("the zebra")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("disk of the zebra")).to_be_visible()
+    expect(page.get_by_text("disk of the giraffe")).to_have_count(0)
+    expect(page.get_by_role("searchbox")).to_have_value("the zebra")
 
 
 def test_form_error_keeps_the_input(page, site):
@@ -75,11 +174,12 @@ def test_foreign_page_cannot_delete_a_snapshot(browser, site, snapshot_id, ec2, 
     assert ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark"), (1920, "light")])
 def test_every_page_fits_the_viewport_and_is_accessible(
-    browser, site, ec2, volume_id, width, scheme, tmp_path
+    browser, site, ec2, volume_id, instance_id, width, scheme
 ):
+    attached_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
+    ec2.attach_volume(VolumeId=attached_id, InstanceId=instance_id, Device=f"/dev/xvd{width}")
     snapshot = ec2.create_snapshot(VolumeId=volume_id, Description="a description " * 12)
     snapshot_id = snapshot["SnapshotId"]
     context = browser.new_context(
@@ -96,6 +196,10 @@ def test_every_page_fits_the_viewport_and_is_accessible(
         "new": f"/storage_snapshots/new?volume_id={volume_id}",
         "volumes": "/storage_volumes",
         "volume": f"/storage_volumes/{volume_id}",
+        "attached": f"/storage_volumes/{attached_id}",
+        "restore": f"/storage_volumes/new?snapshot_id={snapshot_id}&capacity=8",
+        "search": "/storage_snapshots?search=nothing",
+        "docs": "/docs/storage_volumes",
         "realms": "/realms",
         "realm": "/realms/us-east-1a",
         "drivers": "/drivers",
@@ -105,8 +209,12 @@ def test_every_page_fits_the_viewport_and_is_accessible(
         page.goto(site + address)
         check_layout_and_accessibility(page, f"{name}-{width}-{scheme}")
     page.goto(f"{site}/storage_snapshots/{snapshot_id}")
-    page.get_by_role("button", name="Delete…").click()
+    page.get_by_text("Delete…").click()
     check_layout_and_accessibility(page, f"delete-{width}-{scheme}")
+    page.goto(f"{site}/storage_volumes/{volume_id}")
+    for summary in page.locator("summary").all():
+        summary.click()
+    check_layout_and_accessibility(page, f"confirmations-{width}-{scheme}")
     page.goto(f"{site}/storage_snapshots/new?volume_id=vol-00000000")
     page.get_by_role("button", name="Create the snapshot").click()
     check_layout_and_accessibility(page, f"form-error-{width}-{scheme}")

@@ -1,6 +1,8 @@
 """Records to documents, in each format."""
 
 import json as json_module
+from hashlib import sha256
+from importlib.resources import files
 
 import pytest
 from bs4 import BeautifulSoup
@@ -140,3 +142,11 @@ def test_any_text_survives_in_attributes(text, space):
     error = ErrorDocument(400, "Bad Request", "", "", url, "", {url: url})
     root = read_xml(xml.error(error, URLS))
     assert root.get("url") == root.find("request/param").get("name") == url
+
+
+def test_stylesheet_is_that_of_the_npm_package():
+    """Simple.css is not edited: rules of dcproxy are in style.css."""
+    [file] = (files("dcproxy.deltacloud.renderers") / "templates").glob("simple-*.css")
+    assert file.name == "simple-2.3.7.min.css"
+    digest = "fb0624582679e4af905268e0fb461128583a49b5d9e5d8675d1c9e2fc34c7d3d"
+    assert sha256(file.read_bytes()).hexdigest() == digest

@@ -10,10 +10,30 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dcproxy.deltacloud import protocol
-from dcproxy.deltacloud.models import Driver, ErrorDocument, Model
+from dcproxy.deltacloud.models import Driver, ErrorDocument, Model, Realm, StorageVolume
 from dcproxy.deltacloud.urls import Urls, segment
 
 _ROWS_GO_HERE = "<!-- rows -->"
+
+_COLUMNS = {
+    "realms": ("Id", "State"),
+    "storage_snapshots": (
+        "Id",
+        "Name",
+        "Description",
+        "Created",
+        "State",
+        "Size",
+        "Owner",
+        "Encrypted",
+        "Volume",
+    ),
+    "storage_volumes": ("Id", "Name", "Created", "Capacity", "State", "Realm"),
+}
+"""The table of each collection."""
+
+_SNAPSHOT_FIELDS = ("volume_id", "name", "description")
+_VOLUME_FIELDS = ("snapshot_id", "capacity", "realm_id", "name", "description")
 
 
 @cache
@@ -30,9 +50,14 @@ def headers() -> Mapping[str, str]:
     }
 
 
+# A part of each page: browsers compare a hash in the policy with inline styles only, and an address
+# of its own would have to reach dcproxy through every proxy and filter.
 @cache
 def _style() -> str:
-    return (files(__package__) / "templates" / "style.css").read_text("utf-8")
+    folder = files(__package__) / "templates"
+    return "".join(
+        (folder / name).read_text("utf-8") for name in ("simple-2.3.7.min.css", "style.css")
+    )
 
 
 @cache
@@ -61,36 +86,85 @@ def entry_point(provider: str | None, urls: Urls) -> str:
     return _page("entry_point.html", urls, provider=provider)
 
 
-def collection(name: str, pages: Iterable[Sequence[Model]], urls: Urls) -> Iterator[str]:
-    """Write the list of a collection."""
-    before, after = _page(f"{name}.html", urls).split(_ROWS_GO_HERE)
+def collection(
+    name: str, pages: Iterable[Sequence[Model]], urls: Urls, *, search: str = "", owner_id: str = ""
+) -> Iterator[str]:
+    """Write the list of a collection, which says how long it is, also while it still loads.
+
+    ``search`` and ``owner_id`` are those of a list of storage snapshots.
+    """
+    columns = _COLUMNS[name]
+    list_page = _page(f"{name}.html", urls, columns=columns, search=search, owner_id=owner_id)
+    before, after = list_page.split(_ROWS_GO_HERE)
     rows = _templates().get_template(f"{name}_rows.html")
-    hrefs = {collection: urls.collection(collection) for collection in protocol.COLLECTIONS}
+    count = 0
+
+    def length(is_complete: bool) -> str:
+        return _page(
+            "list_count.html",
+            urls,
+            columns=columns,
+            count=count,
+            is_complete=is_complete,
+            name=name.replace("_", " "),
+        )
+
     yield before
     for page in pages:
-        yield rows.render(page=page, hrefs=hrefs)
-    yield after
+        count += len(page)
+        yield f"<tbody>\n{rows.render(page=page)}</tbody>\n{length(is_complete=False)}"
+    yield f"{length(is_complete=True)}{after}"
 
 
 def member(collection: str, model: Model, urls: Urls) -> str:
     """Write one member of a collection; that of a volume has the form for a snapshot of it."""
-    form = _form({"volume_id": model.id})
+    form = _filled(_SNAPSHOT_FIELDS, {"volume_id": model.id})
     template = f"{collection.removesuffix('s')}.html"
     return _page(template, urls, model=model, form=form, error=None)
 
 
 def new_storage_snapshot(
-    values: Mapping[str, str], urls: Urls, error: ErrorDocument | None = None
+    values: Mapping[str, str],
+    urls: Urls,
+    volumes: Sequence[StorageVolume],
+    error: ErrorDocument | None = None,
 ) -> str:
     """Write the form that creates a storage snapshot, filled with ``values``.
 
-    ``error`` says why an earlier attempt failed.
+    It offers ``volumes``, and takes the id of any other. ``error`` says why an earlier attempt
+    failed.
     """
-    return _page("new_storage_snapshot.html", urls, form=_form(values), error=error)
+    return _page(
+        "new_storage_snapshot.html",
+        urls,
+        form=_filled(_SNAPSHOT_FIELDS, values),
+        volumes=volumes,
+        error=error,
+    )
 
 
-def _form(values: Mapping[str, str]) -> dict[str, str]:
-    return {name: values.get(name, "") for name in ("volume_id", "name", "description")}
+def new_storage_volume(
+    values: Mapping[str, str],
+    urls: Urls,
+    realms: Sequence[Realm],
+    error: ErrorDocument | None = None,
+) -> str:
+    """Write the form that creates a storage volume, filled with ``values``.
+
+    It offers ``realms``; without any, it takes the name of one. ``error`` says why an earlier
+    attempt failed.
+    """
+    return _page(
+        "new_storage_volume.html",
+        urls,
+        form=_filled(_VOLUME_FIELDS, values),
+        realms=realms,
+        error=error,
+    )
+
+
+def _filled(names: Sequence[str], values: Mapping[str, str]) -> dict[str, str]:
+    return {name: values.get(name, "") for name in names}
 
 
 def drivers(drivers: Sequence[Driver], urls: Urls) -> str:

@@ -75,7 +75,7 @@ def _snapshot_value(urls: Urls) -> Callable[[StorageSnapshot], dict[str, Any]]:
 
 
 def _snapshot(snapshots_url: str, volumes_url: str, snapshot: StorageSnapshot) -> dict[str, Any]:
-    id, name, description, created, _, state, volume_id, _ = snapshot
+    id, name, description, created, _, state, volume_id, _, _ = snapshot
     id_in_url, volume_in_url = id, volume_id
     if not is_plain(f"{id}{volume_id}"):
         id_in_url, volume_in_url = segment(id), segment(volume_id)

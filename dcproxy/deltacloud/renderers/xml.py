@@ -76,7 +76,7 @@ def _snapshot_writer(urls: Urls, indent: str) -> Callable[[StorageSnapshot], str
 
 
 def _snapshot(snapshots_url: str, volumes_url: str, indent: str, snapshot: StorageSnapshot) -> str:
-    id, name, description, created, _, state, volume_id, _ = snapshot
+    id, name, description, created, _, state, volume_id, _, _ = snapshot
     id_in_url, volume_in_url = id, volume_id
     if not is_plain(f"{id}{volume_id}{state}"):  # few, and one check takes a third of three
         id_in_url, volume_in_url = segment(id), segment(volume_id)
