@@ -33,6 +33,8 @@ class Metrics(NamedTuple):
     ec2_retries: Counter
     lists_broken: Counter
     creates_unsettled: Counter
+    clients_stalled: Counter
+    accept_pauses: Counter
     build_info: Gauge
 
     def record_ec2_call(self, action: str, result: str) -> None:
@@ -59,6 +61,12 @@ def get_metrics() -> Metrics:
         lists_broken=Counter("dcproxy_lists_broken", "Lists that failed after their first page"),
         creates_unsettled=Counter(
             "dcproxy_creates_unsettled", "Creates of which EC2 may have made a duplicate"
+        ),
+        clients_stalled=Counter(
+            "dcproxy_clients_stalled", "Clients that took nothing of their response"
+        ),
+        accept_pauses=Counter(
+            "dcproxy_accept_pauses", "Times that a worker had no room for another connection"
         ),
         build_info=Gauge(
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"

@@ -16,7 +16,7 @@ from tests.support.ec2_responses import (
     snapshots_page,
 )
 from tests.support.responders import always
-from tests.support.servers import THREADS, gunicorn, wait_until
+from tests.support.servers import WORKER, gunicorn, wait_until
 
 DEBUG = """
 [loggers]
@@ -40,7 +40,7 @@ format = %(name)s %(message)s
 def test_log_contains_no_secret_of_a_malformed_request(ec2_server, programmed_ec2, tmp_path):
     programmed_ec2.respond = always(error_response("InternalError", 500))
     secret = AUTHORIZATION.split()[1]
-    with gunicorn(tmp_path, ec2_server.url, *THREADS) as server:
+    with gunicorn(tmp_path, ec2_server.url, *WORKER) as server:
         address = f"{SNAPSHOTS}?secret={CALLER[1]}"
         server.get(address, {"Authorization": AUTHORIZATION})
         for unreadable in (
@@ -73,7 +73,7 @@ def test_no_secret_in_responses_debug_logs_or_process_titles(
     programmed_ec2.respond = always(ec2_response)
     marker = "[app:main]"
     replaced = [(marker, DEBUG + marker), ("retry_attempts = 3", "retry_attempts = 1")]
-    with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replaced) as server:
+    with gunicorn(tmp_path, ec2_server.url, *WORKER, replace=replaced) as server:
         seen = ""
         for method, address in (
             ("GET", "/metrics"),
