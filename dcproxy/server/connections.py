@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import gevent
+import gevent.socket
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
@@ -166,8 +167,14 @@ class Listener(StreamServer):
     def close_after_queue(self) -> None:
         """Accept the connections that are in the queue already, and close the port."""
         self.stop_accepting()
-        while not self.full() and (accepted := self.do_read()):
-            self.do_handle(*accepted)
+        accepted = []
+        with suppress(OSError):
+            # Nothing comes between the last one and the close, which resets those that follow.
+            while True:
+                accepted.append(self.socket._accept())  # type: ignore[attr-defined]
+        self.socket.close()
+        for descriptor, address in accepted:
+            self.do_handle(gevent.socket.socket(fileno=descriptor), address)
         self.close()
 
 

@@ -112,9 +112,11 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Create the process that manages the workers. Raises ``SettingError``."""
         self.check()
         try:
-            return _Arbiter(self)
+            arbiter = _Arbiter(self)
         except Exception as error:
             raise SettingError(f"logging cannot be set up: {error!r}") from error
+        raise_descriptor_limit(arbiter.log.info)
+        return arbiter
 
 
 _COMMAND_LINE_ONLY = {"chdir", "config", "daemon", "pythonpath"}
@@ -220,7 +222,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             )
             self._open.add(connection)
             try:
-                super().handle(listener, connection, addr)
+                # gunicorn asks the listener for its address, which a stopping worker has closed.
+                super().handle(connection, connection, addr)
             finally:
                 self._open.discard(connection)
 
