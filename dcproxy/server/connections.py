@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 1 << 16
 _UNSENT_BYTES = 1 << 17
+"""What the kernel keeps for a client that takes nothing (TCP_NOTSENT_LOWAT)."""
+
 _PAUSE_SECONDS = 1.0
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1_000_000
@@ -65,12 +67,8 @@ class Connection:
         self._request_timeout, self._idle_timeout = _limits
         self._expires: float | None = time.monotonic() + self._request_timeout
         self._late = f"The request was not complete within {self._request_timeout:g} seconds."
-        self._is_tcp = client.family != socket.AF_UNIX
-        if self._is_tcp:
-            # The kernel ends a connection whose peer takes nothing for so long (tcp(7)).
-            milliseconds = int(self._idle_timeout * 1000)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-            # Less than a page: pages are read as fast as the client takes them, not ahead.
+        if client.family != socket.AF_UNIX:
+            # Less than a page: a list is read as fast as its client takes it, and not ahead.
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
     def __getattr__(self, name: str) -> Any:
@@ -94,9 +92,6 @@ class Connection:
     def sendall(self, data: bytes) -> None:
         """Send a part of a response. Resets the connection of a client that takes nothing."""
         try:
-            if self._is_tcp:
-                self._client.sendall(data)
-                return
             for start in range(0, len(data), _PIECE_BYTES):
                 with gevent.Timeout(self._idle_timeout, TimeoutError):
                     self._client.sendall(data[start : start + _PIECE_BYTES])
