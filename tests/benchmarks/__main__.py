@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.figures import FIGURES
-from tests.benchmarks.threads import print_threads
+from tests.benchmarks.workers import print_workers
 
 
 def machine():
@@ -24,16 +24,16 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"which: {', '.join(FIGURES)}, threads")
+    parser.add_argument("names", nargs="*", help=f"which: {', '.join(FIGURES)}, workers")
     parser.add_argument("--rounds", type=int, default=60, help="requests of each side")
     parser.add_argument("--smoke", action="store_true", help="two rounds, targets not judged")
     parser.add_argument("--json", action="store_true", help="for machines")
     given = parser.parse_args()
     for name in given.names:
-        if name not in {*FIGURES, "threads"}:
-            parser.error(f"there is no benchmark {name!r}: {', '.join(FIGURES)}, threads")
-    if given.names == ["threads"]:
-        print_threads(machine())
+        if name not in {*FIGURES, "workers"}:
+            parser.error(f"there is no benchmark {name!r}: {', '.join(FIGURES)}, workers")
+    if given.names == ["workers"]:
+        print_workers(machine())
         return
     rounds = 2 if given.smoke else given.rounds
     names = given.names or list(FIGURES)

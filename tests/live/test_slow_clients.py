@@ -208,7 +208,7 @@ def test_requests_at_the_same_time_are_signed_with_the_key_of_their_caller(
     def respond(request):
         id = request.parameters["SnapshotId.1"]
         seen.add((request.access_key_id, id))
-        together.wait(5)
+        together.wait(15)
         return snapshots_page(snapshot_item(id))
 
     def show(server, number):
@@ -216,7 +216,7 @@ def test_requests_at_the_same_time_are_signed_with_the_key_of_their_caller(
         address = f"{SNAPSHOTS}/snap-{number:08x}"
         return server.get(address, {"Authorization": authorization})[0].status
 
-    callers = 32
+    callers = 8
     seen, together = set(), threading.Barrier(callers)
     programmed_ec2.respond = respond
     with (
