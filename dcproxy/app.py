@@ -12,7 +12,7 @@ from werkzeug.utils import import_string
 from dcproxy import settings, upstream
 from dcproxy.context import RequestContext, Runtime
 from dcproxy.deltacloud.protocol import COLLECTIONS, SERVER
-from dcproxy.deltacloud.request import ApiRequest, is_for_snapshots, read_request
+from dcproxy.deltacloud.request import ApiRequest, is_for_collections, read_request
 from dcproxy.deltacloud.responses import add_common_headers, error_response, options_response
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
@@ -54,14 +54,15 @@ def filter_factory(
 ) -> Callable[[WSGIApplication], WSGIApplication]:
     """Create the filter of a Paste section, for the front of an old server.
 
-    It answers requests for storage snapshots of the ec2 driver and passes on all others unchanged.
-    Raises as ``app_factory``.
+    It answers requests for the ``collections`` of the ec2 driver and passes on all others
+    unchanged. Raises as ``app_factory``.
     """
     ours = app_factory(global_conf, **options)
+    collections = settings.from_options(options, Settings).collections
 
     def filter(app: WSGIApplication) -> WSGIApplication:
         def filtered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            is_ours = is_for_snapshots(Request(environ))
+            is_ours = is_for_collections(Request(environ), collections)
             return (ours if is_ours else app)(environ, start_response)
 
         return filtered

@@ -84,6 +84,40 @@ def _parse_path(text: str) -> str | None:
     return text
 
 
+MAX_TAGS = 50
+"""Tags that a snapshot or a volume may have (EC2 User Guide, "Tag restrictions")."""
+
+RESERVED_TAGS = ("aws:", "dcproxy:")
+"""Prefixes of the keys, in any case, that no tag of an operator or a volume may have."""
+
+_MAX_OPERATORS_TAGS = MAX_TAGS - 3
+"""Name, dcproxy:create and dcproxy:request are the others."""
+
+# Without quotes at either end, and characters that XML 1.0 cannot hold.
+_TAG = re.compile(r"""(?!["'])[^\x00-\x1f\ud800-\udfff\ufffe\uffff]{0,256}(?<!["'])""")
+
+
+def _parse_tags(text: str) -> tuple[tuple[str, str], ...]:
+    tags: dict[str, str] = {}
+    for pair in text.split(","):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        is_allowed = (
+            equals and 0 < len(key) <= 128 and _TAG.fullmatch(key) and _TAG.fullmatch(value)
+        )
+        if not is_allowed or key.lower().startswith(RESERVED_TAGS) or key in tags:
+            raise ValueError
+        tags[key] = value
+    if len(tags) > _MAX_OPERATORS_TAGS:
+        raise ValueError
+    return tuple(tags.items())
+
+
+_TAGS = OptionType(
+    _parse_tags,
+    f"up to {_MAX_OPERATORS_TAGS} different tags such as CostCentre=42, Owner=backup: keys of 1 to "
+    "128 characters, values of up to 256, no quotes around them, no commas in them, and no key "
+    "that begins with aws: or dcproxy:",
+)
 _REGION = _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "an EC2 region such as us-east-1")
 _HOST = _matching(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", "a host name")
 _SECONDS = OptionType(_parse_seconds, "a number of seconds above 0, at most 3600")
@@ -122,6 +156,14 @@ class Settings:
         "caller may use, public ones included.",
         (),
     )
+    collections: tuple[str, ...] = _option(
+        _list_of(
+            _matching("storage_snapshots|storage_volumes", "a collection"),
+            "storage_snapshots, storage_volumes or both",
+        ),
+        "Collections that the filter handles; it passes on the others. Only for the filter.",
+        ("storage_snapshots",),
+    )
     page_size: int = _option(
         _whole_number(5, 1000), "Snapshots or volumes per EC2 request of a list.", 1000
     )
@@ -143,6 +185,12 @@ class Settings:
     )
     create_tag: bool = _option(
         _SWITCH, "Whether each new snapshot carries the tag that makes its creation safe.", True
+    )
+    tags: tuple[tuple[str, str], ...] = _option(
+        _TAGS, "Tags of each new snapshot and volume, set by the call that makes it.", ()
+    )
+    copy_tags: bool = _option(
+        _SWITCH, "Whether each new snapshot also carries the tags of its volume.", False
     )
     health: str | None = _option(
         OptionType(_parse_path, "off, or a path such as /healthz"),

@@ -1,33 +1,42 @@
 """``egg:dcproxy#upstream``, the reverse proxy to the old server behind the filter.
 
-Requests and responses are streamed; urllib3 is the client. It writes the percent-encoding of a path
-in upper case (``%2f`` as ``%2F``, which RFC 3986 calls equivalent) and changes nothing else.
+Requests and responses are streamed. h11 writes and reads the messages: it refuses any that HTTP/1.1
+does not allow, and leaves the request target as it is. Each request has a connection of its own, so
+that nothing of one response can become part of another.
 """
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
-from typing import IO, cast
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from urllib3 import BaseHTTPResponse, HTTPHeaderDict, Timeout, connection_from_url
-from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
-from urllib3.util import SKIP_HEADER
+import h11
 from webob import Request, Response
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import is_hop_by_hop_header, parse_list_header
-from werkzeug.wsgi import LimitedStream, get_content_length
+from werkzeug.wsgi import ClosingIterator, LimitedStream, get_content_length
 
 from dcproxy.context import Handler, RequestContext
 from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.parameters import check_transfer_coding
 from dcproxy.deltacloud.request import read_format
 from dcproxy.deltacloud.responses import VIA, abort_response, add_common_headers, error_response
 from dcproxy.settings import UpstreamSettings
 
-_CHUNK_BYTES = 64 * 1024
-_MAX_CONNECTIONS = 128
+_REQUEST_PIECE_BYTES = 16 * 1024
+_RESPONSE_PIECE_BYTES = 64 * 1024
+_MAX_HEAD_BYTES = 64 * 1024
+
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+
+Headers = list[tuple[str, str]]
 
 log = logging.getLogger(__name__)
 
@@ -35,114 +44,264 @@ log = logging.getLogger(__name__)
 def upstream_handler(settings: UpstreamSettings) -> Handler:
     """Create the handler that passes each request on to ``settings.url``.
 
-    Method, path, query, body, Host and credentials stay as they are. A server that cannot be
-    reached or does not respond is a 502; redirects are left to the client.
+    Method, target, body, Host and credentials stay as they are. A server that cannot be reached,
+    does not respond or sends a malformed response is a 502; redirects are left to the client.
     """
     base = settings.url.rstrip("/")
-    prefix = urlsplit(base).path
-    pool = connection_from_url(
-        base,
-        maxsize=_MAX_CONNECTIONS,
-        timeout=Timeout(connect=settings.connect_timeout, read=settings.read_timeout),
-        retries=False,
-    )
+    connect = _connector(settings)
 
     def handle(
         environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
     ) -> Iterable[bytes]:
-        chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
         try:
-            response = pool.urlopen(
-                environ["REQUEST_METHOD"],
-                prefix + _target(environ, context),
-                body=_body(environ, chunked),
-                headers=_request_headers(environ),
-                chunked=chunked,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-            headers = _response_headers(response)
-        except ClientDisconnected:
-            failure = _failure(environ, context, 400, "The body is incomplete.")
+            response = _exchange(environ, context, base, connect)
+        except ApiError as error:
+            if error.status == 502:
+                log.warning(
+                    "the server at %s: %s",
+                    base,
+                    type(error.__cause__).__name__,
+                    extra={"request_id": context.request_id},
+                )
+            failure = _failure(environ, context, error)
             return failure(environ, start_response)
-        except (HTTPError, OSError) as error:
-            log.warning(
-                "the server at %s: %s",
-                base,
-                type(error).__name__,
-                extra={"request_id": context.request_id},
-            )
-            what = _FAILURES.get(type(error), "cannot be reached")
-            failure = _failure(environ, context, 502, f"The server behind this one {what}.")
-            return failure(environ, start_response)
-        start_response(f"{response.status} {response.reason}", headers)
-        return _stream(response, environ, context)
+        start_response(response.status, response.headers)
+        body = _abort_when_cut(response.body, environ, context)
+        return ClosingIterator(body, response.close)
 
     return handle
 
 
-_FAILURES: dict[type[Exception], str] = {
-    ReadTimeoutError: "did not respond in time",
-    ProtocolError: "sent a response that cannot be passed on",
-}
+class _UpstreamResponse(NamedTuple):
+    status: str
+    headers: Headers
+    body: Iterator[bytes]
+    close: Callable[[], None]
 
 
-def _failure(
-    environ: WSGIEnvironment, context: RequestContext, status: int, message: str
-) -> Response:
-    request = read_format(Request(environ))
-    response = error_response(request, ApiError(status, message), context)
+def _connector(settings: UpstreamSettings) -> Callable[[], socket.socket]:
+    url = urlsplit(settings.url)
+    host = str(url.hostname)
+    tls = ssl.create_default_context() if url.scheme == "https" else None
+    port = url.port or (443 if tls else 80)
+
+    def connect() -> socket.socket:
+        connection = socket.create_connection((host, port), settings.connect_timeout)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls:
+                connection = tls.wrap_socket(connection, server_hostname=host)
+            connection.settimeout(settings.read_timeout)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    return connect
+
+
+def _exchange(
+    environ: WSGIEnvironment,
+    context: RequestContext,
+    base: str,
+    connect: Callable[[], socket.socket],
+) -> _UpstreamResponse:
+    """Send a request, and receive the response up to the first piece of its body.
+
+    Raises ``ApiError``: 400 and 501 for the request, 502 for the old server.
+    """
+    request, body = _request(environ, context, base)
+    try:
+        connection = connect()
+    except OSError as error:
+        raise _server_error("cannot be reached") from error
+    try:
+        return _converse(connection, request, body)
+    except ClientDisconnected as error:
+        raise ApiError(400, "The body is incomplete.") from error
+    except TimeoutError as error:
+        raise _server_error("did not respond in time") from error
+    except (h11.RemoteProtocolError, OSError) as error:
+        raise _server_error("sent a response that cannot be passed on") from error
+
+
+def _converse(
+    connection: socket.socket, request: h11.Request, body: Iterator[bytes]
+) -> _UpstreamResponse:
+    """Speak HTTP over a new connection, which is closed when this raises."""
+    protocol = h11.Connection(h11.CLIENT, _MAX_HEAD_BYTES)
+    try:
+        _send(protocol, connection, request, body)
+        response = _receive_head(protocol, connection)
+        pieces = _receive_body(protocol, connection, is_head=request.method == b"HEAD")
+        # What fails up to here is a 502.
+        first = next(pieces, b"")
+    except BaseException:
+        connection.close()
+        raise
+    return _UpstreamResponse(
+        f"{response.status_code} {response.reason.decode('latin-1')}",
+        _response_headers(response),
+        chain([first], pieces),
+        connection.close,
+    )
+
+
+def _server_error(what: str) -> ApiError:
+    return ApiError(502, f"The server behind this one {what}.")
+
+
+def _failure(environ: WSGIEnvironment, context: RequestContext, error: ApiError) -> Response:
+    response = error_response(read_format(Request(environ)), error, context)
     add_common_headers(response, context)
     return response
 
 
+# The request
+
+
+def _request(
+    environ: WSGIEnvironment, context: RequestContext, base: str
+) -> tuple[h11.Request, Iterator[bytes]]:
+    check_transfer_coding(environ)
+    is_chunked = "HTTP_TRANSFER_ENCODING" in environ
+    if environ["REQUEST_METHOD"] == "CONNECT":
+        raise ApiError(501, "The method CONNECT is not supported.")
+    url = urlsplit(base)
+    target = _target(environ, context)
+    headers = _request_headers(environ, url.netloc)
+    if is_chunked:
+        headers.append(("Transfer-Encoding", "chunked"))
+    try:
+        request = h11.Request(
+            method=environ["REQUEST_METHOD"].encode("latin-1"),
+            target=(target if target == "*" else url.path + target).encode("latin-1"),
+            headers=[(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers],
+        )
+    except h11.LocalProtocolError as error:
+        raise ApiError(400, f"The request cannot be passed on: {error}.") from error
+    return request, _request_body(environ, is_chunked)
+
+
 def _target(environ: WSGIEnvironment, context: RequestContext) -> str:
-    # The request target as the client sent it, under gunicorn and under other servers.
+    """Return the request target as the client sent it, without scheme and host.
+
+    gunicorn and some other servers hand it over; without it, it is put together.
+    """
     raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
-    if not raw.startswith("/"):
-        url = urlsplit(raw)
+    if not raw:
         query = environ.get("QUERY_STRING")
-        read = context.path + (f"?{query}" if query else "")
-        raw = url._replace(scheme="", netloc="").geturl() if url.netloc else read
-    return raw.partition("#")[0]
+        return context.path + (f"?{query}" if query else "")
+    host = _SCHEME_AND_HOST.match(raw)
+    path = raw[host.end() :] if host else raw
+    return path if path == "*" or path.startswith("/") else f"/{path}"
 
 
-def _body(environ: WSGIEnvironment, chunked: bool) -> IO[bytes] | None:
-    body: IO[bytes] = environ["wsgi.input"]
-    if chunked:
-        return body
-    length = get_content_length(environ)
-    # Raises ClientDisconnected when it ends too early.
-    return cast(IO[bytes], LimitedStream(body, length)) if length else None
+def _request_headers(environ: WSGIEnvironment, host: str) -> Headers:
+    ours = {
+        "X-Forwarded-For": _appended(
+            environ.get("HTTP_X_FORWARDED_FOR"), environ.get("REMOTE_ADDR") or "unknown"
+        ),
+        "Via": _appended(environ.get("HTTP_VIA"), VIA),
+        "Connection": "close",
+    }
+    replaced = {*map(str.lower, ours), "expect"}
+    given = _end_to_end(list(EnvironHeaders(environ)))
+    headers = [(name, value) for name, value in given if name.lower() not in replaced]
+    if "HTTP_HOST" not in environ:
+        headers.append(("Host", host))
+    return [*headers, *ours.items()]
 
 
-def _request_headers(environ: WSGIEnvironment) -> HTTPHeaderDict:
-    given = list(EnvironHeaders(environ))
-    headers = HTTPHeaderDict(_end_to_end(given))
-    headers.discard("Expect")
-    for name in ("User-Agent", "Accept-Encoding"):
-        headers.setdefault(name, SKIP_HEADER)
-    headers["X-Forwarded-For"] = _appended(
-        environ.get("HTTP_X_FORWARDED_FOR"), environ.get("REMOTE_ADDR", "unknown")
-    )
-    headers["Via"] = _appended(environ.get("HTTP_VIA"), VIA)
-    return headers
+def _request_body(environ: WSGIEnvironment, is_chunked: bool) -> Iterator[bytes]:
+    """Read the body of the client. Raises ``ClientDisconnected`` when it ends too early."""
+    body = environ["wsgi.input"]
+    if not is_chunked:
+        body = LimitedStream(body, get_content_length(environ) or 0)
+    try:
+        while piece := body.read(_REQUEST_PIECE_BYTES):
+            yield piece
+    except OSError as error:
+        raise ClientDisconnected from error
 
 
-def _response_headers(response: BaseHTTPResponse) -> list[tuple[str, str]]:
-    headers = _end_to_end(list(response.headers.iteritems()))
-    # http.client takes an interim response (103 Early Hints) for the final one.
-    if response.status < 200 or not all(_VALUE.fullmatch(value) for _, value in headers):
-        response.close()
-        raise ProtocolError("a response that cannot be passed on")
-    return [*headers, ("Via", VIA)]
+def _send(
+    protocol: h11.Connection, connection: socket.socket, request: h11.Request, body: Iterator[bytes]
+) -> None:
+    try:
+        connection.sendall(protocol.send(request) or b"")
+        for piece in body:
+            connection.sendall(protocol.send(h11.Data(data=piece)) or b"")
+        connection.sendall(protocol.send(h11.EndOfMessage()) or b"")
+    except (BrokenPipeError, ConnectionResetError):
+        # A server may refuse a request without reading its body: its response says why.
+        return
 
 
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+# The response
 
 
-def _end_to_end(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _receive_head(protocol: h11.Connection, connection: socket.socket) -> h11.Response:
+    """Receive the final response, up to its body. Raises ``RemoteProtocolError``."""
+    while not isinstance(event := protocol.next_event(), h11.Response):
+        if event is h11.NEED_DATA:
+            protocol.receive_data(connection.recv(_RESPONSE_PIECE_BYTES))
+    # h11 accepts control characters and any version.
+    texts = [event.reason, *(value for _, value in event.headers)]
+    if event.http_version not in {b"1.0", b"1.1"} or not all(map(_VALUE.fullmatch, texts)):
+        raise h11.RemoteProtocolError("a status line or header that cannot be passed on")
+    return event
+
+
+def _receive_body(
+    protocol: h11.Connection, connection: socket.socket, is_head: bool
+) -> Iterator[bytes]:
+    """Receive the body piece by piece.
+
+    Its last piece is only given out when nothing follows it, so that the client does not take a
+    body that is longer than announced for complete. Raises ``RemoteProtocolError`` and ``OSError``.
+    """
+    received = bytearray()
+    while not isinstance(event := protocol.next_event(), h11.EndOfMessage):
+        if isinstance(event, h11.Data):
+            received += event.data
+            continue
+        if received:
+            yield bytes(received)
+            received.clear()
+        protocol.receive_data(connection.recv(_RESPONSE_PIECE_BYTES))
+    following, _ = protocol.trailing_data
+    if following and not is_head:
+        raise h11.RemoteProtocolError("a body that is longer than announced")
+    if received:
+        yield bytes(received)
+
+
+def _response_headers(response: h11.Response) -> Headers:
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in response.headers.raw_items()
+    ]
+    names = {name.lower() for name, _ in headers}
+    if "transfer-encoding" in names:
+        # The length of a chunked body does not count (RFC 9112, 6.3).
+        headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+    return [*_end_to_end(headers), ("Via", VIA)]
+
+
+def _abort_when_cut(
+    body: Iterator[bytes], environ: WSGIEnvironment, context: RequestContext
+) -> Iterator[bytes]:
+    try:
+        yield from body
+    except (h11.RemoteProtocolError, OSError) as error:
+        log.error(
+            "a response was cut: %s", type(error).__name__, extra={"request_id": context.request_id}
+        )
+        raise abort_response(context.connection, environ["SERVER_PROTOCOL"]) from error
+
+
+def _end_to_end(headers: Headers) -> Headers:
     """Remove hop-by-hop headers (RFC 9110, 7.6.1)."""
     of_hop = {
         token.lower()
@@ -159,18 +318,3 @@ def _end_to_end(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _appended(values: str | None, value: str) -> str:
     return f"{values}, {value}" if values else value
-
-
-def _stream(
-    response: BaseHTTPResponse, environ: WSGIEnvironment, context: RequestContext
-) -> Iterator[bytes]:
-    try:
-        yield from response.stream(_CHUNK_BYTES, decode_content=False)
-        response.release_conn()
-    except HTTPError as error:
-        log.error(
-            "a response was cut: %s", type(error).__name__, extra={"request_id": context.request_id}
-        )
-        raise abort_response(context.connection, environ["SERVER_PROTOCOL"]) from error
-    finally:
-        response.close()

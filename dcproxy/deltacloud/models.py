@@ -5,8 +5,10 @@ such as ``Thu Jul 28 21:54:19 UTC 2011``, and ``created_iso`` the same time as I
 Unknown values are empty texts; an id is never empty.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from dcproxy.deltacloud.protocol import Action
 
 
 class StorageSnapshot(NamedTuple):
@@ -25,11 +27,13 @@ class StorageSnapshot(NamedTuple):
 class StorageVolume(NamedTuple):
     """A storage volume. ``instance_id`` and ``device`` are of its mount.
 
-    ``capacity`` is in GB, None when unknown.
+    ``capacity`` is in GB, None when unknown. ``actions`` are those that its state allows, or the
+    state that it will have next.
     """
 
     id: str
     name: str
+    description: str
     created: str
     created_iso: str
     state: str
@@ -37,6 +41,7 @@ class StorageVolume(NamedTuple):
     realm_id: str
     instance_id: str
     device: str
+    actions: Sequence[Action]
 
 
 class Realm(NamedTuple):

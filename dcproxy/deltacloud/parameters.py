@@ -3,6 +3,7 @@
 import re
 from io import BytesIO
 from urllib.parse import parse_qsl
+from wsgiref.types import WSGIEnvironment
 
 from webob import Request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -34,7 +35,7 @@ def form(request: Request) -> dict[str, str]:
     """Read the form in the body of a request; without a body there are no parameters.
 
     Raises ``ApiError``: 413 for a body over ``MAX_BODY_BYTES``, 415 for one that is not
-    a form, 400 for one that cannot be read.
+    a form, 400 for one that cannot be read, 501 for one that is compressed on its way.
     """
     body = _body(request)
     if not body:
@@ -57,7 +58,17 @@ def form(request: Request) -> dict[str, str]:
     )
 
 
+def check_transfer_coding(environ: WSGIEnvironment) -> None:
+    """Raise a 501 ``ApiError`` for a body that is compressed on its way (RFC 9112, 6.1).
+
+    Servers decode ``chunked`` and leave any other coding to the application.
+    """
+    if environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() != "chunked":
+        raise ApiError(501, "A body with a transfer coding other than chunked is not supported.")
+
+
 def _body(request: Request) -> bytes:
+    check_transfer_coding(request.environ)
     try:
         # One byte more than allowed: werkzeug cuts a longer stream without an error.
         body = get_input_stream(request.environ, max_content_length=MAX_BODY_BYTES + 1).read()

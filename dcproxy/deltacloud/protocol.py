@@ -35,6 +35,19 @@ class Operation(NamedTuple):
     parameters: tuple[Parameter, ...] = ()
 
 
+class Action(NamedTuple):
+    """A change of a member, as its document links it; ``path`` follows the href of the member."""
+
+    rel: str
+    method: str
+    path: str
+
+
+ATTACH = Action("attach", "post", "/attach")
+DETACH = Action("detach", "post", "/detach")
+DESTROY = Action("destroy", "delete", "")
+
+
 class Collection(NamedTuple):
     """A collection; its operations have the names of Deltacloud."""
 
@@ -85,6 +98,33 @@ COLLECTIONS: dict[str, Collection] = {
         ),
     ),
     "storage_volumes": Collection(
-        "Storage volumes", _read_only("storage volumes", "a storage volume")
+        "Storage volumes",
+        (
+            *_read_only("storage volumes", "a storage volume"),
+            Operation(
+                "create",
+                "POST",
+                "Create a storage volume, empty or from a snapshot",
+                (
+                    Parameter("snapshot_id", "optional"),
+                    Parameter("capacity", "optional"),
+                    Parameter("realm_id", "optional"),
+                    Parameter("name", "optional"),
+                    Parameter("description", "optional"),
+                ),
+            ),
+            Operation("destroy", "DELETE", "Delete a storage volume", (_ID,)),
+            Operation(
+                "attach",
+                "POST",
+                "Attach a storage volume to an instance",
+                (_ID, Parameter("instance_id", "required"), Parameter("device", "optional")),
+            ),
+            Operation("detach", "POST", "Detach a storage volume from its instance", (_ID,)),
+        ),
+        (
+            Feature("volume_name", "create", "name"),
+            Feature("volume_description", "create", "description"),
+        ),
     ),
 }

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from webob import Request
 from werkzeug.sansio.utils import host_is_trusted
@@ -14,7 +15,10 @@ from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import DRIVER
 from dcproxy.deltacloud.renderers import negotiation
 from dcproxy.deltacloud.renderers.negotiation import Format
-from dcproxy.deltacloud.urls import Urls, split_matrix
+from dcproxy.deltacloud.urls import ENTRY_POINT, Urls, split_matrix
+
+_FORM_PARAMETERS = {"_method", "capacity", "instance_id", "snapshot_id", "volume_id"}
+"""Where the query has one of these, the body need not be a form."""
 
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
@@ -75,18 +79,36 @@ def read_format(http: Request) -> ApiRequest:
     return ApiRequest(http=http, query=query, format=format, host=_host(http))
 
 
-def is_for_snapshots(http: Request) -> bool:
-    """Tell whether a request is for storage snapshots of the ec2 driver, whatever its method.
+def is_for_collections(http: Request, collections: Collection[str]) -> bool:
+    """Tell whether a request is for one of some collections of the ec2 driver, whatever its method.
 
-    The body is not read. A path with contradictory drivers is for none.
+    Path and driver are read as Deltacloud 1.1.3 reads them, also where dcproxy refuses them: empty
+    and dot segments do not count, and of several drivers the first in the path decides, then the
+    header, then the last in the query. The body is not read.
     """
     path = http.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-    _, matrix = split_matrix(path)
-    in_path = {value.lower() for name, value in matrix if name == "driver"}
-    query = _negotiate(http)[0]
-    driver = http.headers.get("X-Deltacloud-Driver") or query.get("api[driver]") or DRIVER
-    is_snapshots = any(name.startswith("storage_snapshots.") for name in routes.handlers(path))
-    return is_snapshots and (in_path or {driver.lower()}) == {DRIVER}
+    canonical_path, matrix = split_matrix(_without_dot_segments(path))
+    in_path = (value for name, value in matrix if name == "driver")
+    # Rack 1 separates parameters by semicolons too.
+    query = dict(parse_qsl(http.query_string.replace(";", "&")))
+    in_header = http.headers.get("X-Deltacloud-Driver")
+    driver = next(in_path, None) or in_header or query.get("api[driver]") or DRIVER
+    prefix = f"{ENTRY_POINT}/"
+    collection, _, _ = canonical_path.removeprefix(prefix).partition("/")
+    is_below = canonical_path.startswith(prefix)
+    return is_below and collection in collections and driver.lower() == DRIVER
+
+
+def _without_dot_segments(path: str) -> str:
+    """Resolve dot segments (RFC 3986, 5.2.4), and drop empty ones."""
+    segments: list[str] = []
+    for segment in path.split("/"):
+        name = segment.partition(";")[0]
+        if name == "..":
+            segments = segments[:-1]
+        elif name not in {"", "."}:
+            segments.append(segment)
+    return "/" + "/".join(segments)
 
 
 def _read(
@@ -112,7 +134,7 @@ def _read(
     if not match.is_public:
         yield "credentials", parse_credentials(http.headers.get("Authorization"))
     if http.method in {"POST", "DELETE"}:
-        form = _form(http, query)
+        form = _form(http, query, match.handler)
         yield "form", form
         yield "provider", _provider(http, matrix, {**query, **form}, providers)
 
@@ -147,12 +169,14 @@ def _method(http: Request) -> str:
     return method
 
 
-def _form(http: Request, query: Mapping[str, str]) -> dict[str, str]:
+def _form(http: Request, query: Mapping[str, str], handler: str) -> dict[str, str]:
     try:
         return parameters.form(http)
     except ApiError as error:
         # Some clients send all parameters in the query, and a body of another type.
-        needs_no_form = _method(http) == "DELETE" or not {"volume_id", "_method"}.isdisjoint(query)
+        needs_no_form = handler.endswith((".destroy", ".detach")) or not (
+            _FORM_PARAMETERS.isdisjoint(query)
+        )
         if error.status == 415 and needs_no_form:
             return {}
         raise

@@ -22,6 +22,7 @@ class Route(NamedTuple):
     is_public: bool = False
 
 
+# HTML forms cannot send DELETE: they send POST with _method=delete, for destroy_by_post.
 ROUTES = (
     Route("GET", "", "entry_point.show", is_public=True),
     Route("GET", "/", "entry_point.show", is_public=True),
@@ -30,15 +31,20 @@ ROUTES = (
     Route("GET", "/drivers", "drivers.index", is_public=True),
     Route("GET", "/drivers/<id:id>", "drivers.show", is_public=True),
     Route("GET", "/realms", "realms.index"),
-    Route("GET", "/realms/<id:id>", "realms.show"),
+    # Private clouds may have zones whose name has a slash.
+    Route("GET", "/realms/<path:id>", "realms.show"),
     Route("GET", "/storage_volumes", "storage_volumes.index"),
+    Route("POST", "/storage_volumes", "storage_volumes.create"),
     Route("GET", "/storage_volumes/<id:id>", "storage_volumes.show"),
+    Route("DELETE", "/storage_volumes/<id:id>", "storage_volumes.destroy"),
+    Route("POST", "/storage_volumes/<id:id>", "storage_volumes.destroy_by_post"),
+    Route("POST", "/storage_volumes/<id:id>/attach", "storage_volumes.attach"),
+    Route("POST", "/storage_volumes/<id:id>/detach", "storage_volumes.detach"),
     Route("GET", "/storage_snapshots", "storage_snapshots.index"),
     Route("POST", "/storage_snapshots", "storage_snapshots.create"),
     Route("GET", "/storage_snapshots/new", "storage_snapshots.new", is_public=True),
     Route("GET", "/storage_snapshots/<id:id>", "storage_snapshots.show"),
     Route("DELETE", "/storage_snapshots/<id:id>", "storage_snapshots.destroy"),
-    # HTML forms cannot send DELETE: they send POST with _method=delete.
     Route("POST", "/storage_snapshots/<id:id>", "storage_snapshots.destroy_by_post"),
 )
 
@@ -95,12 +101,6 @@ def allowed_methods(path: str) -> list[str]:
     """List the methods of a path, with OPTIONS; an unknown path has none."""
     methods = set(_adapter(path).allowed_methods())
     return sorted({*methods, "OPTIONS"}) if methods else []
-
-
-def handlers(path: str) -> set[str]:
-    """List the operations of a path, for all its methods."""
-    adapter = _adapter(path)
-    return {adapter.match(method=method)[0].handler for method in adapter.allowed_methods()}
 
 
 def _adapter(path: str) -> MapAdapter:

@@ -51,7 +51,8 @@ class TaggedSnapshot(NamedTuple):
 class Volume(NamedTuple):
     """An EBS volume. ``size`` is in GiB, ``create_time`` as the ``start_time`` of a snapshot.
 
-    ``instance_id`` and ``device`` are those of its first attachment.
+    ``name`` and ``description`` are tags. ``instance_id``, ``device`` and ``attachment_status`` are
+    those of its first attachment.
     """
 
     id: str
@@ -60,8 +61,23 @@ class Volume(NamedTuple):
     status: str
     size: str
     name: str
+    description: str
     instance_id: str
     device: str
+    attachment_status: str
+
+
+class Attachment(NamedTuple):
+    """A volume that is being attached to an instance, is attached, or is being detached.
+
+    ``status`` is ``attaching``, ``attached``, ``detaching``, ``detached``, or ``busy``: it is being
+    detached, and the instance has not released it.
+    """
+
+    volume_id: str
+    instance_id: str
+    device: str
+    status: str
 
 
 class Zone(NamedTuple):

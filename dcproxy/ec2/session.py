@@ -32,11 +32,15 @@ from dcproxy.ec2.time_limit import limit_client
 from dcproxy.settings import Settings
 
 ACTIONS = (
+    "AttachVolume",
     "CreateSnapshot",
+    "CreateVolume",
     "DeleteSnapshot",
+    "DeleteVolume",
     "DescribeAvailabilityZones",
     "DescribeSnapshots",
     "DescribeVolumes",
+    "DetachVolume",
 )
 """The EC2 actions in use."""
 

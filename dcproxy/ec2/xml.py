@@ -12,7 +12,15 @@ from functools import lru_cache
 from botocore.utils import parse_timestamp
 from lxml import etree
 
-from dcproxy.ec2.records import CreatedSnapshot, Page, Snapshot, TaggedSnapshot, Volume, Zone
+from dcproxy.ec2.records import (
+    Attachment,
+    CreatedSnapshot,
+    Page,
+    Snapshot,
+    TaggedSnapshot,
+    Volume,
+    Zone,
+)
 
 
 class UnreadableError(Exception):
@@ -41,9 +49,14 @@ _VOLUME = (
     "e:status[1]",
     "e:size[1]",
     _tag("Name"),
+    _tag("Description"),
     "e:attachmentSet[1]/e:item[1]/e:instanceId[1]",
     "e:attachmentSet[1]/e:item[1]/e:device[1]",
+    "e:attachmentSet[1]/e:item[1]/e:status[1]",
 )
+_VOLUME_ITEMS = "/*/e:volumeSet/e:item"
+_ATTACHMENT = ("e:volumeId[1]", "e:instanceId[1]", "e:device[1]", "e:status[1]")
+_TAG = ("e:key[1]", "e:value[1]")
 _ZONE = ("e:zoneName[1]", "e:zoneState[1]")
 
 _NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
@@ -65,18 +78,53 @@ def snapshots(response: bytes) -> Page[Snapshot]:
 def volumes(response: bytes) -> Page[Volume]:
     """Read a DescribeVolumesResponse. Raises ``UnreadableError``."""
     root = _root(response, "DescribeVolumesResponse")
-    records = list(map(Volume._make, _rows(root, "/*/e:volumeSet/e:item", _VOLUME)))
+    return Page(_volumes(root, _VOLUME_ITEMS), root.findtext("{*}nextToken", ""))
+
+
+def created_volume(response: bytes) -> Volume:
+    """Read a CreateVolumeResponse. Raises ``UnreadableError``."""
+    [volume] = _volumes(_root(response, "CreateVolumeResponse"), "/*")
+    return volume
+
+
+def volume_tags(response: bytes) -> list[tuple[str, ...]]:
+    """Read keys and values of the tags of the volume in a DescribeVolumesResponse.
+
+    Raises ``UnreadableError``, also when there is no volume.
+    """
+    root = _root(response, "DescribeVolumesResponse")
+    if not _count(_VOLUME_ITEMS)(root):
+        raise UnreadableError("the volume is missing")
+    return list(_rows(root, f"{_VOLUME_ITEMS}[1]/e:tagSet/e:item", _TAG))
+
+
+def attachments(response: bytes) -> list[Attachment]:
+    """Read the attachments of all volumes of a DescribeVolumesResponse.
+
+    Raises ``UnreadableError``.
+    """
+    root = _root(response, "DescribeVolumesResponse")
+    return _attachments(root, f"{_VOLUME_ITEMS}/e:attachmentSet/e:item")
+
+
+def attachment(response: bytes, action: str) -> Attachment:
+    """Read the response of AttachVolume or DetachVolume. Raises ``UnreadableError``."""
+    [record] = _attachments(_root(response, f"{action}Response"), "/*")
+    return record
+
+
+def _volumes(root: etree._Element, items: str) -> list[Volume]:
+    records = list(map(Volume._make, _rows(root, items, _VOLUME)))
     _check_ids("volume", [volume.id for volume in records])
     times = _utc_times([volume.create_time for volume in records])
-    return Page(
-        [
-            volume._replace(
-                create_time=time, size=volume.size if _SIZE.fullmatch(volume.size) else ""
-            )
-            for volume, time in zip(records, times, strict=True)
-        ],
-        root.findtext("{*}nextToken", ""),
-    )
+    return [
+        volume._replace(create_time=time, size=volume.size if _SIZE.fullmatch(volume.size) else "")
+        for volume, time in zip(records, times, strict=True)
+    ]
+
+
+def _attachments(root: etree._Element, items: str) -> list[Attachment]:
+    return list(map(Attachment._make, _rows(root, items, _ATTACHMENT)))
 
 
 def zones(response: bytes) -> Page[Zone]:
@@ -115,10 +163,13 @@ def created_snapshot(response: bytes, tag: str) -> CreatedSnapshot:
     return CreatedSnapshot(snapshot, is_tagged)
 
 
-def deleted(response: bytes) -> None:
-    """Read a DeleteSnapshotResponse. Raises ``UnreadableError``, also for ``false``."""
-    if _root(response, "DeleteSnapshotResponse").findtext("{*}return", "true").lower() != "true":
-        raise UnreadableError("the snapshot was not deleted")
+def deleted(response: bytes, action: str) -> None:
+    """Read the response of DeleteSnapshot or DeleteVolume.
+
+    Raises ``UnreadableError``, also for ``false``.
+    """
+    if _root(response, f"{action}Response").findtext("{*}return", "true").lower() != "true":
+        raise UnreadableError("nothing was deleted")
 
 
 def _snapshots(root: etree._Element, items: str) -> list[Snapshot]:

@@ -54,19 +54,37 @@ def create_token(context: OperationContext, parameters: Sequence[str]) -> Token 
     The parameters are part of the value, so that the tag records them too. Raises a 400
     ``ApiError`` for an Idempotency-Key that is malformed or not supported.
     """
-    key = context.request.http.headers.get("Idempotency-Key")
     if not context.settings.create_tag:
-        if key is not None:
+        if has_key(context):
             raise ApiError(
                 400, "Idempotency-Key is not supported here: the option create_tag is off."
             )
         return None
     request = f"{context.runtime.random.getrandbits(128):032x}"
-    if key is None:
+    if not has_key(context):
         return Token(request, request, request, is_keyed=False)
-    caller = require_credentials(context).id
-    name = _digest(caller, context.region, _idempotency_key(key))
+    name = _digest_of_key(context)
     return Token(f"{name}-", f"{name}-{_digest(*parameters)}", request, is_keyed=True)
+
+
+def client_token(context: OperationContext) -> str:
+    """Return the ClientToken of a create, which EC2 keeps with the parameters of the create.
+
+    Without an Idempotency-Key it is random. Raises a 400 ``ApiError`` for a malformed one.
+    """
+    if has_key(context):
+        return _digest_of_key(context)
+    return f"{context.runtime.random.getrandbits(128):032x}"
+
+
+def has_key(context: OperationContext) -> bool:
+    """Tell whether the request has an Idempotency-Key."""
+    return "Idempotency-Key" in context.request.http.headers
+
+
+def _digest_of_key(context: OperationContext) -> str:
+    key = _idempotency_key(context.request.http.headers["Idempotency-Key"])
+    return _digest(require_credentials(context).id, context.region, key)
 
 
 def _digest(*texts: str) -> str:

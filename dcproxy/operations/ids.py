@@ -4,6 +4,7 @@ import re
 
 from dcproxy.deltacloud.errors import ApiError
 
+INSTANCE_ID = re.compile(r"i-[0-9A-Fa-f]{8}(?:[0-9A-Fa-f]{9})?")
 SNAPSHOT_ID = re.compile(r"snap-[0-9A-Fa-f]{8}(?:[0-9A-Fa-f]{9})?")
 VOLUME_ID = re.compile(r"vol-[0-9A-Fa-f]{8}(?:[0-9A-Fa-f]{9})?")
 

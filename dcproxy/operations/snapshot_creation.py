@@ -11,20 +11,28 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import Any
 
 from dcproxy.context import RequestContext
-from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
+from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2 import xml
 from dcproxy.ec2.client import back_off
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.records import CreatedSnapshot, Snapshot, TaggedSnapshot
 from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.creation import (
+    KEY_HAS_OTHER_PARAMETERS,
+    refused_tags,
+    require_client,
+    tag_specifications,
+    unknown_outcome,
+)
 from dcproxy.operations.idempotency import CREATE_TAG, Token, create_token
 from dcproxy.operations.lists import paginate
 from dcproxy.operations.sightings import SETTLE_SECONDS, Sightings
-from dcproxy.operations.translation import api_error, is_not_found
+from dcproxy.operations.translation import is_not_found
+from dcproxy.settings import MAX_TAGS, RESERVED_TAGS
 
 LOOK_DELAYS = (0.5, 1.0, 2.0)
 """Seconds before each look for the snapshot of a lost response, before the create is repeated."""
@@ -63,35 +71,47 @@ def create(context: OperationContext, volume_id: str, name: str, description: st
     params: dict[str, Any] = {"VolumeId": volume_id}
     if description:
         params["Description"] = description
-    name_tag = {"Name": name} if name else {}
     token = create_token(context, (volume_id, name, description))
     if token is None or context.region in context.ec2.regions_without_tags:
         if token is not None and token.is_keyed:
             raise ApiError(
                 400, f"Idempotency-Key is not supported here: EC2 in {context.region} ignores tags."
             )
-        _require_client(context)
-        return _send_once(context, params, name_tag)
+        tags = _tags(context, volume_id, name, {})
+        require_client(context, "snapshot")
+        return _send_once(context, params, tags)
     sightings = Sightings(token)
     if token.is_keyed:
         began_at = context.runtime.monotonic()
         sightings.add(_search(context, token), began_at, context.runtime.monotonic())
         if sightings.usable:
             return _settle(context, sightings, sends=0)
-    _require_client(context)
-    return _create_tagged(context, params, name_tag, sightings)
+    tags = _tags(context, volume_id, name, token.tags)
+    require_client(context, "snapshot")
+    return _create_tagged(context, params, tags, sightings)
 
 
-def _require_client(context: OperationContext) -> None:
-    """Drop the create of a client that has given up waiting: it may have sent another one."""
-    if context.request_context.client_has_left:
-        raise ApiError(400, "The client closed its connection before the snapshot was created.")
+def _tags(
+    context: OperationContext, volume_id: str, name: str, others: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the tags of a new snapshot, apart from ``others``: ours, then those of its volume."""
+    tags = dict(context.settings.tags) | ({"Name": name} if name else {})
+    if not context.settings.copy_tags:
+        return tags
+    of_volume = call_ec2(context, xml.volume_tags, "DescribeVolumes", VolumeIds=[volume_id])
+    copied = {
+        key: value
+        for key, value in sorted(of_volume)
+        # Tags of another create would let its search find this snapshot.
+        if key not in tags and not key.lower().startswith(RESERVED_TAGS)
+    }
+    return tags | dict(islice(copied.items(), MAX_TAGS - len(tags) - len(others)))
 
 
 def _create_tagged(
     context: OperationContext,
     params: Mapping[str, Any],
-    name_tag: Mapping[str, str],
+    tags: Mapping[str, str],
     sightings: Sightings,
 ) -> Snapshot:
     """Send the create until EC2 has made a snapshot, has refused, or the deadline is near."""
@@ -100,10 +120,10 @@ def _create_tagged(
     while True:
         attempt += 1
         try:
-            created = _send(context, params, {**name_tag, **token.tags})
+            created = _send(context, params, {**token.tags, **tags})
         except EC2Error as error:
             if not lost and _refuses_tags(error):
-                return _create_without_tags(context, params, name_tag, token, error)
+                return _create_without_tags(context, params, tags, token, error)
             lost += error.outcome is Outcome.UNKNOWN
             could_look = not lost or math.isfinite(_look(context, sightings, LOOK_DELAYS, lost))
             if sightings.usable:
@@ -179,7 +199,7 @@ def _answer(context: OperationContext, sightings: Sightings, sends: int) -> Snap
     """Return the snapshot that stays, or raise the ``ApiError`` that the client is told instead."""
     best = sightings.best
     if best.tags[0] != sightings.token.value:
-        raise ApiError(422, "This Idempotency-Key was used with other parameters: use a new key.")
+        raise ApiError(422, KEY_HAS_OTHER_PARAMETERS)
     if best.has_failed:
         message = f"EC2 could not complete the snapshot {best.snapshot.id}: its state is error."
         if sightings.own_count < sends:
@@ -271,40 +291,32 @@ def _refuses_tags(error: EC2Error) -> bool:
 def _create_without_tags(
     context: OperationContext,
     params: Mapping[str, Any],
-    name_tag: Mapping[str, str],
+    tags: Mapping[str, str],
     token: Token,
     error: EC2Error,
 ) -> Snapshot:
-    """Make a snapshot where EC2 refuses its tags. The create is never sent again."""
-    needs = (
-        "A name also needs" if name_tag else "Idempotency-Key also needs" if token.is_keyed else ""
-    )
-    if needs and error.code != "UnauthorizedOperation":
+    """Make a snapshot where EC2 refuses its tags, unless it cannot do without them.
+
+    ``tags`` are those that it needs. The create is never sent again.
+    """
+    is_needed = bool(tags) or token.is_keyed
+    if is_needed and error.code != "UnauthorizedOperation":
         raise error
-    if needs:
-        refused = api_error(error)
-        message = f"{refused.message} {needs} the permission ec2:CreateTags."
-        raise ApiError(
-            refused.status, message, code=refused.code, retry_after=None, is_refusal=True
-        ) from error
+    if is_needed:
+        raise refused_tags(error, tags) from error
     return _send_once(context, params, {})
 
 
 def _send(
     context: OperationContext, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> CreatedSnapshot:
-    specification = {
-        "ResourceType": "snapshot",
-        "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
-    }
-    tagged = {"TagSpecifications": [specification]} if tags else {}
     return call_ec2(
         replace(context, deadline=context.deadline - RESERVED_SECONDS),
         partial(xml.created_snapshot, tag=CREATE_TAG),
         "CreateSnapshot",
         is_repeatable=False,
         **params,
-        **tagged,
+        **tag_specifications("snapshot", tags),
     )
 
 
@@ -321,14 +333,8 @@ def _send_once(
 
 def _unknown(error: EC2Error, token: Token | None) -> ApiError:
     look = f": look for the tag {CREATE_TAG}={token.value}" if token else ""
-    cause = api_error(error)
-    return ApiError(
-        502,
-        f"{cause.message} It is not known whether EC2 has made a snapshot{look}.",
-        code=cause.code,
-        # Without a key, a repeated request would make a second snapshot.
-        retry_after=RETRY_AFTER if token is not None and token.is_keyed else None,
-    )
+    is_keyed = token is not None and token.is_keyed
+    return unknown_outcome(error, "snapshot", look, is_keyed=is_keyed)
 
 
 def _look(
@@ -377,7 +383,8 @@ def _search(context: OperationContext, token: Token) -> list[TaggedSnapshot]:
 
 def _delete(context: OperationContext, id: str) -> bool:
     try:
-        call_ec2(context, xml.deleted, "DeleteSnapshot", SnapshotId=id)
+        read = partial(xml.deleted, action="DeleteSnapshot")
+        call_ec2(context, read, "DeleteSnapshot", SnapshotId=id)
     except EC2Error as error:
         if not is_not_found(error):
             log.error(

@@ -8,12 +8,12 @@ from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import ErrorDocument
 from dcproxy.deltacloud.renderers import html
 from dcproxy.deltacloud.responses import document_response, error_response
-from dcproxy.deltacloud.routes import allowed_methods
 from dcproxy.ec2 import xml
 from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Snapshot
 from dcproxy.operations import snapshot_creation, translation
 from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.deletion import delete, delete_by_post
 from dcproxy.operations.ids import SNAPSHOT_ID, VOLUME_ID, check_id
 from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
 from dcproxy.settings import OWNERS
@@ -116,28 +116,10 @@ def _filled_form(context: OperationContext, error: Exception) -> Response:
 
 def destroy(context: OperationContext) -> Response:
     """``DELETE /api/storage_snapshots/:id``."""
-    id = context.request.id
-    check_id(SNAPSHOT_ID, id)
-    try:
-        call_ec2(context, xml.deleted, "DeleteSnapshot", SnapshotId=id)
-    except EC2Error as error:
-        # An earlier attempt, whose response was lost, has deleted it.
-        if not (error.earlier_response_lost and translation.is_not_found(error)):
-            raise
-    return Response(status=204)
+    check_id(SNAPSHOT_ID, context.request.id)
+    return delete(context, "DeleteSnapshot", SnapshotId=context.request.id)
 
 
 def destroy_by_post(context: OperationContext) -> Response:
     """``POST /api/storage_snapshots/:id`` with ``_method=delete``, as HTML forms send it."""
-    request = context.request
-    if request.parameters.get("_method", "").lower() != "delete":
-        raise ApiError(
-            405,
-            "POST is allowed here only with the parameter _method=delete.",
-            headers={"Allow": ", ".join(allowed_methods(request.http.path_info))},
-        )
-    response = destroy(context)
-    if request.format.is_page:
-        list_url = context.urls.collection("storage_snapshots")
-        return Response(status=303, headerlist=[("Location", list_url)])
-    return response
+    return delete_by_post(context, "storage_snapshots", destroy)

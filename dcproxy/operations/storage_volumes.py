@@ -1,20 +1,26 @@
-"""Storage volumes, read-only."""
+"""Storage volumes: list, show, create, delete, attach and detach."""
+
+import re
 
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2 import xml
-from dcproxy.ec2.records import Volume
-from dcproxy.operations import translation
+from dcproxy.ec2.records import Attachment, Page, Volume
+from dcproxy.operations import translation, volume_attachment, volume_creation
 from dcproxy.operations.context import OperationContext, call_ec2
-from dcproxy.operations.ids import VOLUME_ID, check_id
+from dcproxy.operations.deletion import delete, delete_by_post, see_other
+from dcproxy.operations.ids import INSTANCE_ID, SNAPSHOT_ID, VOLUME_ID, check_id
 from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
+
+MAX_CAPACITY = 65_536
+"""GB of the largest volume of EC2."""
 
 
 def index(context: OperationContext) -> Response:
     """``GET /api/storage_volumes``; ``?id=`` leaves that one."""
     if "id" in context.request.query:
-        pages = one_or_none(lambda: _volume(context, context.request.query["id"]))
+        pages = one_or_none(lambda: _volume(context, context.request.query["id"])[0])
     else:
         page_size = context.settings.page_size
         pages = paginate(context, xml.volumes, "DescribeVolumes", MaxResults=page_size)
@@ -23,13 +29,116 @@ def index(context: OperationContext) -> Response:
 
 def show(context: OperationContext) -> Response:
     """``GET /api/storage_volumes/:id``."""
-    [volume] = translation.storage_volumes([_volume(context, context.request.id)])
-    return member_response(context, "storage_volumes", volume)
+    volume, _ = _volume(context, context.request.id)
+    return _volume_response(context, volume)
 
 
-def _volume(context: OperationContext, id: str) -> Volume:
+def create(context: OperationContext) -> Response:
+    """``POST /api/storage_volumes``; all parameters are optional.
+
+    They are ``snapshot_id``, ``capacity``, ``realm_id``, ``name`` and ``description``.
+    """
+    params = context.request.parameters
+    volume = volume_creation.create(
+        context,
+        snapshot_id=_id_parameter(context, "snapshot_id", SNAPSHOT_ID, "snap-45b8d024"),
+        capacity=_capacity(params.get("capacity", "")),
+        realm_id=params.get("realm_id", ""),
+        name=params.get("name", ""),
+        description=params.get("description", ""),
+    )
+    response = _volume_response(context, volume, 201)
+    response.location = context.urls.member("storage_volumes", volume.id)
+    return response
+
+
+def destroy(context: OperationContext) -> Response:
+    """``DELETE /api/storage_volumes/:id``."""
+    check_id(VOLUME_ID, context.request.id)
+    return delete(context, "DeleteVolume", VolumeId=context.request.id)
+
+
+def destroy_by_post(context: OperationContext) -> Response:
+    """``POST /api/storage_volumes/:id`` with ``_method=delete``, as HTML forms send it."""
+    return delete_by_post(context, "storage_volumes", destroy)
+
+
+def attach(context: OperationContext) -> Response:
+    """``POST /api/storage_volumes/:id/attach`` with ``instance_id``, and perhaps ``device``."""
+    instance_id = _id_parameter(context, "instance_id", INSTANCE_ID, "i-1a2b3c4d")
+    if not instance_id:
+        raise ApiError(
+            400,
+            "instance_id is missing: it takes the id of the instance to attach the volume to.",
+            parameter="instance_id",
+        )
+    volume, _ = _volume(context, context.request.id)
+    device = context.request.parameters.get("device", "")
+    return _accepted(context, volume_attachment.attach(context, volume, instance_id, device))
+
+
+def detach(context: OperationContext) -> Response:
+    """``POST /api/storage_volumes/:id/detach``.
+
+    ``instance_id`` is needed for a volume that is attached to several instances.
+    """
+    instance_id = _id_parameter(context, "instance_id", INSTANCE_ID, "i-1a2b3c4d")
+    volume, attachments = _volume(context, context.request.id)
+    if not instance_id and len(attachments) > 1:
+        instances = ", ".join(attachment.instance_id for attachment in attachments)
+        raise ApiError(
+            400,
+            f"instance_id is missing: the volume is attached to {instances}.",
+            parameter="instance_id",
+        )
+    instance_id = instance_id or volume.instance_id
+    return _accepted(context, volume_attachment.detach(context, volume, instance_id))
+
+
+def _accepted(context: OperationContext, volume: Volume) -> Response:
+    if context.request.format.is_page:
+        return see_other(context.urls.member("storage_volumes", volume.id))
+    return _volume_response(context, volume, 202)
+
+
+def _volume_response(context: OperationContext, volume: Volume, status: int = 200) -> Response:
+    [model] = translation.storage_volumes([volume])
+    return member_response(context, "storage_volumes", model, status)
+
+
+def _volume(context: OperationContext, id: str) -> tuple[Volume, list[Attachment]]:
+    """Return a volume and its attachments."""
     check_id(VOLUME_ID, id)
-    page = call_ec2(context, xml.volumes, "DescribeVolumes", VolumeIds=[id])
+
+    def read(response: bytes) -> tuple[Page[Volume], list[Attachment]]:
+        return xml.volumes(response), xml.attachments(response)
+
+    page, attachments = call_ec2(context, read, "DescribeVolumes", VolumeIds=[id])
     if not page.records:
         raise ApiError(404, f"There is no storage volume {id}.")
-    return page.records[0]
+    return page.records[0], attachments
+
+
+def _id_parameter(
+    context: OperationContext, name: str, pattern: re.Pattern[str], example: str
+) -> str:
+    """Return a parameter that is an id; an absent one is empty."""
+    id = context.request.parameters.get(name, "")
+    if id and not pattern.fullmatch(id):
+        raise ApiError(
+            400, f"{name} {id!r} is not an id of EC2, such as {example}.", parameter=name
+        )
+    return id
+
+
+def _capacity(text: str) -> int | None:
+    if not text:
+        return None
+    if not (re.fullmatch("[0-9]{1,9}", text) and 1 <= int(text) <= MAX_CAPACITY):
+        raise ApiError(
+            400,
+            f"capacity {text!r} is not allowed: it takes a whole number of GB "
+            f"from 1 to {MAX_CAPACITY}.",
+            parameter="capacity",
+        )
+    return int(text)

@@ -28,6 +28,14 @@ _NOT_AUTHENTICATED = frozenset(
 _EXPIRED = frozenset({"RequestExpired", "InvalidSecurity.RequestHasExpired"})
 _NOT_FOUND = re.compile(r".*\.NotFound|Invalid(Snapshot|Volume)I[Dd]\.Malformed")
 
+_PARAMETERS = {
+    "InvalidInstance": "instance_id",
+    "InvalidSnapshot": "snapshot_id",
+    "InvalidVolume": "volume_id",
+    "InvalidZone": "realm_id",
+}
+"""The parameter at fault, by the beginning of the error code."""
+
 _RETRY_AFTER = {"SnapshotCreationPerVolumeRateExceeded": 15}
 """Seconds until EC2 accepts a refused request: it creates one snapshot per volume in 15 seconds."""
 
@@ -74,12 +82,29 @@ def storage_snapshots(snapshots: Iterable[Snapshot]) -> list[StorageSnapshot]:
     ]
 
 
+_ACTIONS: dict[str, tuple[protocol.Action, ...]] = {
+    "creating": (protocol.ATTACH, protocol.DESTROY),
+    "available": (protocol.ATTACH, protocol.DESTROY),
+    "in-use": (protocol.DETACH,),
+    "error": (protocol.DESTROY,),
+}
+"""The actions that a state of a volume allows. ``creating`` and a detachment end by themselves: the
+Ruby gems keep the links of a document, so that it has those of the next state."""
+
+
+def _actions(volume: Volume) -> tuple[protocol.Action, ...]:
+    is_leaving = volume.attachment_status in {"busy", "detaching"}
+    status = "available" if is_leaving else volume.status
+    return _ACTIONS.get(status, ())
+
+
 def storage_volumes(volumes: Iterable[Volume]) -> list[StorageVolume]:
     """Translate a page of volumes. Without a Name tag, the id is the name."""
     return [
         StorageVolume(
             id=volume.id,
             name=volume.name or volume.id,
+            description=volume.description,
             created=created(volume.create_time),
             created_iso=volume.create_time,
             state=volume.status.upper(),
@@ -87,6 +112,7 @@ def storage_volumes(volumes: Iterable[Volume]) -> list[StorageVolume]:
             realm_id=volume.zone,
             instance_id=volume.instance_id,
             device=volume.device,
+            actions=_actions(volume),
         )
         for volume in volumes
     ]
@@ -131,7 +157,9 @@ def api_error(error: Exception) -> ApiError:
         _status(error),
         message,
         code=code,
-        parameter="volume_id" if code.startswith("InvalidVolume") else "",
+        parameter=next(
+            (name for prefix, name in _PARAMETERS.items() if code.startswith(prefix)), ""
+        ),
         retry_after=RETRY_AFTER if error.outcome is not Outcome.REFUSED else _RETRY_AFTER.get(code),
         is_refusal=is_refusal,
     )

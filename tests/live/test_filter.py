@@ -64,6 +64,8 @@ def test_snapshot_requests_go_to_ec2(front, old, programmed_ec2):
         "/api;driver=EC2;provider=EU-WEST-1/storage_snapshots",
         f"{SNAPSHOTS}?api[driver]=Ec2",
         f"{SNAPSHOTS};driver=mock",
+        "/api/storage%5fsnapshots",
+        "http://cloud.example.org/api/storage_snapshots",
     ):
         response, body = front.get(address, headers)
         assert response.status == 200
@@ -75,8 +77,27 @@ def test_snapshot_requests_go_to_ec2(front, old, programmed_ec2):
 
 def test_driver_of_the_header_takes_precedence_over_the_query(front, old, programmed_ec2):
     programmed_ec2.respond = always(snapshots_page(""))
-    headers = {"Authorization": AUTHORIZATION, "X-Deltacloud-Driver": "EC2"}
+    headers = {"Authorization": AUTHORIZATION, "X-Deltacloud-Driver": "ec2"}
     assert front.get(f"{SNAPSHOTS}?api[driver]=mock", headers)[0].status == 200
+    assert old.requests == []
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        (f"{SNAPSHOTS}/", 404),
+        (f"{SNAPSHOTS}/a/b", 404),
+        (f"/{SNAPSHOTS}", 404),
+        ("/api//storage_snapshots", 404),
+        ("/api/./storage_snapshots", 404),
+        ("/api/docs/../storage_snapshots", 404),
+        ("/api;driver=ec2;driver=mock/storage_snapshots", 400),
+    ],
+)
+def test_other_forms_of_snapshot_addresses_are_refused_by_the_filter(front, old, address, status):
+    response, _ = front.get(address, {"Authorization": AUTHORIZATION})
+    assert response.status == status
+    assert response.headers["X-Deltacloud-Driver"] == "ec2"
     assert old.requests == []
 
 
@@ -95,6 +116,18 @@ def test_unsupported_method_on_snapshots_is_405_from_the_filter(front, old):
     assert old.requests == []
 
 
+@pytest.mark.parametrize("query", ["", "?volume_id=vol-12345678"])
+def test_compressed_body_on_snapshots_is_501(front, programmed_ec2, query):
+    form = b"volume_id=vol-12345678&name=nightly"
+    head = (
+        f"POST {SNAPSHOTS}{query} HTTP/1.1\r\nHost: h\r\nAuthorization: {AUTHORIZATION}\r\n"
+        "Transfer-Encoding: gzip, chunked\r\n\r\n"
+    ).encode()
+    response = front.exchange(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(form), form))
+    assert response.startswith(b"HTTP/1.1 501")
+    assert programmed_ec2.requests == []
+
+
 @pytest.mark.parametrize(
     ("method", "address", "headers"),
     [
@@ -106,18 +139,22 @@ def test_unsupported_method_on_snapshots_is_405_from_the_filter(front, old):
         ("GET", "/api/instances/i-1?x=1&y=%20z", {}),
         ("DELETE", "/api/instances/i-1", {}),
         ("PUT", "/api/buckets/a/b%2Fc%20d", {}),
-        ("GET", f"{SNAPSHOTS}/", {}),
-        ("GET", f"{SNAPSHOTS}/a/b", {}),
+        ("GET", "/api/storage%255fsnapshots", {}),
+        ("GET", "/api/Storage_Snapshots", {}),
+        ("GET", f"{SNAPSHOTS}/../instances", {}),
+        ("GET", "/api;driver=mock;driver=ec2/storage_snapshots", {}),
+        ("GET", f"{SNAPSHOTS}?x=1;api[driver]=mock", {}),
         ("GET", "/api;driver=mock/storage_snapshots", {}),
         ("GET", SNAPSHOTS, {"X-Deltacloud-Driver": "openstack"}),
         ("GET", "/api;driver=mock/storage_snapshots", {"X-Deltacloud-Driver": "ec2"}),
         ("GET", f"{SNAPSHOTS}?api%5Bdriver%5D=mock&x=%E9", {}),
-        ("GET", f"{SNAPSHOTS}?api%5Bdriver%5D=ec2", {"X-Deltacloud-Driver": "Mock"}),
+        ("GET", f"{SNAPSHOTS}?api%5Bdriver%5D=ec2", {"X-Deltacloud-Driver": "mock"}),
         ("GET", "/api;driver=mock/storage_snapshots?api%5Bdriver%5D=ec2", {}),
         ("GET", "/api/docs/storage_snapshots", {}),
         ("GET", "/a//b/../c?d=/../e", {}),
         ("GET", "//evil/api/storage_snapshots", {}),
         ("GET", "/caf%C3%A9?q=%FF", {}),
+        ("GET", f"{SNAPSHOTS}?api[driver]=mock", {}),
     ],
 )
 def test_other_requests_reach_the_old_server_unchanged(front, old, method, address, headers):
@@ -132,10 +169,18 @@ def test_other_requests_reach_the_old_server_unchanged(front, old, method, addre
     assert body == b"firstsecond"
 
 
-def test_brackets_of_a_query_are_passed_on_as_percent_escapes(front, old):
-    assert front.get(f"{SNAPSHOTS}?api[driver]=mock")[0].status == 299
-    [request] = old.requests
-    assert request.requestline.split()[1] == f"{SNAPSHOTS}?api%5Bdriver%5D=mock"
+def test_collections_of_the_option_go_to_ec2(ec2_server, old, tmp_path):
+    ini = tmp_path / "pipeline.ini"
+    option = "use = egg:dcproxy\ncollections = storage_snapshots, storage_volumes\n"
+    text = PIPELINE.format(ec2=ec2_server.url, old=old.url)
+    ini.write_text(text.replace("use = egg:dcproxy\n", option))
+    command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0"]
+    with running(command, tmp_path / "log") as front:
+        for address in ("/api/storage_volumes", "/api/storage_volumes/vol-12345678", SNAPSHOTS):
+            assert front.get(address)[0].status == 401
+        assert old.requests == []
+        for address in ("/api", "/api/realms", "/api;driver=mock/storage_volumes"):
+            assert front.get(address)[0].status == 299
 
 
 def test_response_loses_only_its_hop_by_hop_headers(front, old):

@@ -63,6 +63,7 @@ class Snapshot:
     deleted_at: float | None = None
     gone_at: tuple[float, ...] = ()
     deleted_by: Any = None
+    deleter_searched_at: float | None = None
     _head: str = ""
     _tail: str = ""
 
@@ -285,6 +286,7 @@ class EC2:
                 return self._refusal("InvalidSnapshot.NotFound")
         snapshot.deleted_at = now
         snapshot.deleted_by = request.sender
+        snapshot.deleter_searched_at = getattr(request.sender, "searched_at", None)
         snapshot.gone_at = self._learnt_at(now)
         return self._answer("DeleteSnapshotResponse", "<return>true</return>")
 

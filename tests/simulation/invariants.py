@@ -242,8 +242,9 @@ def _deletions_of_good_ones(outcome: Outcome) -> Iterator[Violation]:
         at, by = snapshot.deleted_at, snapshot.deleted_by
         if at is None or snapshot.end_state == "error" or _is_deletion_of(by, snapshot):
             continue
-        # What was seen may be as old as that.
-        seen_at = at - _OLDEST_VIEW
+        # What was seen may be as old as that: one search can need many slow calls.
+        searched_at = snapshot.deleter_searched_at
+        seen_at = min(at, at if searched_at is None else searched_at) - _OLDEST_VIEW
         sender: ClientRequest = snapshot.sender
         others = [
             other

@@ -18,6 +18,7 @@ from dcproxy.operations import sightings as sightings_module
 from dcproxy.operations import snapshot_creation as creation
 from dcproxy.operations.idempotency import Token
 from dcproxy.operations.sightings import Sightings
+from dcproxy.operations.translation import api_error
 from tests.simulation import replica
 
 
@@ -220,14 +221,14 @@ def lost_response_is_refusal() -> Iterator[None]:
 @_mutation("say that the outcome is unknown")
 @contextmanager
 def no_unknown_response() -> Iterator[None]:
-    with patch.object(creation, "_unknown", lambda error, token: creation.api_error(error)):
+    with patch.object(creation, "_unknown", lambda error, token: api_error(error)):
         yield
 
 
 @_mutation("send no create for a client that has left")
 @contextmanager
 def no_client_check() -> Iterator[None]:
-    with patch.object(creation, "_require_client", lambda context: None):
+    with patch.object(creation, "require_client", lambda context, kind: None):
         yield
 
 

@@ -227,6 +227,10 @@ def test_good_snapshot_deleted_for_one_that_had_failed():
     assert found([only], [one, two]) == [invariants.GOOD_ONE_DELETED]
     one.ends_at = 29.0  # too recent to be seen
     assert found([only], [one, two]) == []
+    one.ends_at = 12.0
+    assert found([only], [one, two]) == [invariants.GOOD_ONE_DELETED]
+    two.deleter_searched_at = 10.0  # the search had begun earlier
+    assert found([only], [one, two]) == []
 
 
 def test_good_snapshot_deleted_after_a_client_deleted_the_one_that_stays():

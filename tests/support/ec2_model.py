@@ -12,6 +12,7 @@ from tests.support.ec2_responses import (
     error_response,
     snapshot_item,
     snapshots_page,
+    xml_response,
 )
 from tests.support.package import REQUEST_TAG
 
@@ -28,7 +29,7 @@ class EC2Model:
     the last of ``lags`` from the next ``lag`` lists. ``list_faults`` are responses to the next
     lists, ``empty_lists`` is how many of the next lists are empty. ``on_list`` is called before
     each list. The n-th snapshot starts n seconds after ``began``. ``ignores_filters``: lists have
-    every snapshot, whatever their filter says.
+    every snapshot, whatever their filter says. ``volume_tags`` are those of every volume.
     """
 
     def __init__(self, create_faults=(), lag=0, lags=(), began=datetime(2026, 1, 1, tzinfo=UTC)):
@@ -46,6 +47,7 @@ class EC2Model:
         self.delete_faults = []
         self.began = began
         self.on_list = lambda: None
+        self.volume_tags = {}
 
     def __call__(self, request):
         with self.lock:
@@ -65,7 +67,7 @@ class EC2Model:
             parameters[f"TagSpecification.1.Tag.{n}.Key"]: parameters[
                 f"TagSpecification.1.Tag.{n}.Value"
             ]
-            for n in range(1, 4)
+            for n in range(1, 51)
             if f"TagSpecification.1.Tag.{n}.Key" in parameters
         }
         id = f"snap-{number:08x}"
@@ -129,6 +131,15 @@ class EC2Model:
                 elif self.ignores_filters or re.fullmatch(pattern, snapshot["tags"].get(key, "-")):
                     found.append(snapshot)
         return snapshots_page("".join(snapshot["item"] for snapshot in reversed(found)))
+
+    def DescribeVolumes(self, parameters):  # noqa: N802
+        tags = "".join(
+            f"<item><key>{key}</key><value>{value}</value></item>"
+            for key, value in self.volume_tags.items()
+        )
+        item = f"<volumeId>{parameters['VolumeId.1']}</volumeId><tagSet>{tags}</tagSet>"
+        items = f"<volumeSet><item>{item}</item></volumeSet>"
+        return xml_response("DescribeVolumesResponse", items)
 
     def DeleteSnapshot(self, parameters):  # noqa: N802
         fault, is_executed = self.delete_faults.pop(0) if self.delete_faults else (None, True)

@@ -1,9 +1,11 @@
-"""The old Deltacloud server behind the filter: it echoes, delays, cuts and redirects."""
+"""The old Deltacloud server behind the filter: it echoes and delays, or sends raw bytes."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 
 class OldServer(ThreadingHTTPServer):
@@ -89,6 +91,47 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def running_old_server() -> Iterator[OldServer]:
     server = OldServer()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class RawOldServer(ThreadingTCPServer):
+    """Answers the head of each request with the bytes of ``response``, and closes."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), RawHandler)
+        self.response = b""
+        self.heads = []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def target(self):
+        """The target of the only request."""
+        [head] = self.heads
+        return head.split(b" ")[1].decode()
+
+
+class RawHandler(StreamRequestHandler):
+    def handle(self):
+        head = b""
+        while not head.endswith(b"\r\n\r\n") and (line := self.rfile.readline()):
+            head += line
+        self.server.heads.append(head)
+        self.wfile.write(self.server.response)
+
+
+@contextmanager
+def running_raw_old_server(tls: ssl.SSLContext | None = None) -> Iterator[RawOldServer]:
+    server = RawOldServer()
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()

@@ -144,9 +144,15 @@ def volume(item):
         item.get("State", ""),
         str(item.get("Size", "")),
         tag(item, "Name"),
+        tag(item, "Description"),
         attachments[0].get("InstanceId", ""),
         attachments[0].get("Device", ""),
+        attachments[0].get("State", ""),
     )
+
+
+def attachment(item):
+    return tuple(item.get(name, "") for name in ("VolumeId", "InstanceId", "Device", "State"))
 
 
 def zone(item):
@@ -189,6 +195,43 @@ def test_list_agrees_with_botocore(action, read, member, expected):
 def test_created_snapshot_agrees_with_botocore(response):
     parsed = botocore_parsed("CreateSnapshot", response)
     assert comparable(xml.created_snapshot(response, "Name").snapshot) == snapshot(parsed)
+
+
+@PARITY
+@given(responses("CreateVolume"))
+def test_created_volume_agrees_with_botocore(response):
+    parsed = botocore_parsed("CreateVolume", response)
+    assert comparable(xml.created_volume(response)) == volume(parsed)
+
+
+@PARITY
+@given(responses("DescribeVolumes"))
+def test_attachments_of_volumes_agree_with_botocore(response):
+    volumes = botocore_parsed("DescribeVolumes", response).get("Volumes", [])
+    attached = [of_volume for item in volumes for of_volume in item.get("Attachments", [])]
+    assert xml.attachments(response) == list(map(attachment, attached))
+
+
+@PARITY
+@given(responses("DescribeVolumes"))
+def test_tags_of_a_volume_agree_with_botocore(response):
+    volumes = botocore_parsed("DescribeVolumes", response).get("Volumes", [])
+    if volumes:
+        tags = [(tag.get("Key", ""), tag.get("Value", "")) for tag in volumes[0].get("Tags", [])]
+        assert xml.volume_tags(response) == tags
+    else:
+        with pytest.raises(xml.UnreadableError):
+            xml.volume_tags(response)
+
+
+@pytest.mark.parametrize("action", ["AttachVolume", "DetachVolume"])
+def test_attachment_agrees_with_botocore(action):
+    @PARITY
+    @given(responses(action))
+    def agrees(response):
+        assert xml.attachment(response, action) == attachment(botocore_parsed(action, response))
+
+    agrees()
 
 
 @given(

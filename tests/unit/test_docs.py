@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields
 
 import pytest
 
+from dcproxy.deltacloud.protocol import COLLECTIONS
 from dcproxy.deltacloud.renderers.negotiation import FORMATS
 from dcproxy.deltacloud.responses import HEADERS
 from dcproxy.deltacloud.routes import ROUTES
@@ -91,6 +92,8 @@ def default_text(default):
         return "required"
     if default is None or default == ():
         return "unset"
+    if isinstance(default, tuple):
+        return f"`{', '.join(default)}`"
     if isinstance(default, bool):
         return "`on`" if default else "`off`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
@@ -173,9 +176,18 @@ def test_address_table_equals_the_routes():
             address = re.sub(":[a-z]+", ":id", named)
             documented += [(method, address, is_public) for method in row["methods"].split(", ")]
     assert sorted(documented) == sorted(
-        (route.method, ENTRY_POINT + route.path.replace("<id:id>", ":id"), route.is_public)
+        (route.method, ENTRY_POINT + re.sub("<.*>", ":id", route.path), route.is_public)
         for route in ROUTES
     )
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_operations_that_the_api_documents_are_those_of_the_routes(name):
+    of_forms = {"new", "destroy_by_post"}
+    handlers = [route.handler.split(".") for route in ROUTES]
+    operations = [function for module, function in handlers if module == name]
+    documented = {operation.name for operation in COLLECTIONS[name].operations}
+    assert documented == set(operations) - of_forms
 
 
 def test_header_table_has_the_headers_of_every_response():
@@ -236,7 +248,8 @@ def test_label_table_has_the_labels_and_their_values():
     operations = {
         route.handler for route in ROUTES if route.handler.startswith("storage_snapshots.")
     }
-    assert documented["operation"] == operations | {"entry_point.show", "none"}
+    others = {"storage_volumes.attach", "storage_volumes.detach", "entry_point.show", "none"}
+    assert documented["operation"] == operations | others
     assert documented["action"] == set(ACTIONS)
     assert documented["result"] == {"ok", "refused", "throttled", "failed"}
 

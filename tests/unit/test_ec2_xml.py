@@ -165,13 +165,16 @@ def test_created_snapshot_is_parsed():
     assert (snapshot.status, snapshot.name) == ("pending", "weekly")
 
 
-def test_deletion_is_parsed():
-    xml.deleted(xml_response("DeleteSnapshotResponse", "<return>true</return>").body)
+@pytest.mark.parametrize("action", ["DeleteSnapshot", "DeleteVolume"])
+def test_deletion_is_parsed(action):
+    xml.deleted(xml_response(f"{action}Response", "<return>true</return>").body, action)
 
 
-def test_denied_deletion_is_unreadable():
+@pytest.mark.parametrize("action", ["DeleteSnapshot", "DeleteVolume"])
+@pytest.mark.parametrize("root", ["DeleteSnapshotResponse", "DeleteVolumeResponse"])
+def test_denied_deletion_is_unreadable(action, root):
     with pytest.raises(UnreadableError):
-        xml.deleted(xml_response("DeleteSnapshotResponse", "<return>false</return>").body)
+        xml.deleted(xml_response(root, "<return>false</return>").body, action)
 
 
 BOMB = b"""<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">%s]>""" % b"".join(

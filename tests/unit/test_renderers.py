@@ -116,6 +116,7 @@ def test_white_space_in_attributes_survives():
     volume = StorageVolume(
         id="vol-0bc0de60",
         name="data",
+        description="",
         created="Thu Jul 28 21:54:19 UTC 2011",
         created_iso="2011-07-28T21:54:19.000Z",
         state="IN-USE",
@@ -123,6 +124,7 @@ def test_white_space_in_attributes_survives():
         realm_id="us-east-1a",
         instance_id="i-1a2b3c4d",
         device=text,
+        actions=(),
     )
     document = xml.member("storage_volumes", volume, URLS)
     assert "name=' a&#9;b&#10;c&#13;d '" in document

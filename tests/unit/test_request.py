@@ -1,42 +1,105 @@
-"""Which requests the filter handles."""
+"""Which requests the filter handles: the first rows are the table in docs/filter.md."""
 
 import pytest
 from webob import Request
 
-from dcproxy.deltacloud.request import is_for_snapshots
+from dcproxy.deltacloud.request import is_for_collections
 
 SNAPSHOTS = "/storage_snapshots"
 DRIVER = "X-Deltacloud-Driver"
 
 
+def is_ours(address, driver=None, collections=("storage_snapshots",)):
+    headers = {} if driver is None else {DRIVER: driver}
+    return is_for_collections(Request.blank(address, headers=headers), collections)
+
+
 @pytest.mark.parametrize(
-    ("address", "driver", "is_ours"),
+    ("address", "expected"),
     [
-        (f"/api{SNAPSHOTS}", None, True),
-        (f"/api{SNAPSHOTS}/snap-1", None, True),
-        (f"/api{SNAPSHOTS};x=y", None, True),
-        (f"/api{SNAPSHOTS};driver=mock", None, True),
-        (f"/api;driver=ec2{SNAPSHOTS}", None, True),
-        (f"/api;driver=EC2{SNAPSHOTS}", None, True),
-        (f"/api{SNAPSHOTS}", "Ec2", True),
-        (f"/api{SNAPSHOTS}", "", True),
-        (f"/api{SNAPSHOTS}?api[driver]=EC2", None, True),
-        (f"/api{SNAPSHOTS}?api%5Bdriver%5D=ec2", None, True),
-        (f"/api{SNAPSHOTS}?api[driver]=", None, True),
-        (f"/api;driver=ec2{SNAPSHOTS}?api[driver]=mock", "mock", True),
-        (f"/api{SNAPSHOTS}?api[driver]=mock", "ec2", True),
-        (f"/api{SNAPSHOTS}?x=%00", None, True),
-        (f"/api{SNAPSHOTS}?api[driver]=mock", None, False),
-        (f"/api{SNAPSHOTS}?api[driver]=MOCK", "", False),
-        (f"/api{SNAPSHOTS}?api[driver]=ec2", "mock", False),
-        (f"/api;driver=mock{SNAPSHOTS}?api[driver]=ec2", "ec2", False),
-        (f"/api;driver=ec2;driver=mock{SNAPSHOTS}", None, False),
-        (f"/api{SNAPSHOTS}", "OpenStack", False),
-        ("/api/storage_volumes", None, False),
-        ("/api/docs/storage_snapshots", None, False),
-        ("/", None, False),
+        (f"/api{SNAPSHOTS}", True),
+        (f"/api{SNAPSHOTS}/snap-1", True),
+        (f"/api{SNAPSHOTS}/new", True),
+        (f"/api{SNAPSHOTS}/snap-1/anything", True),
+        (f"/api{SNAPSHOTS}/", True),
+        (f"/api{SNAPSHOTS}//", True),
+        (f"//api{SNAPSHOTS}", True),
+        (f"/api//{SNAPSHOTS}", True),
+        (f"/api/.{SNAPSHOTS}", True),
+        (f"/./api{SNAPSHOTS}", True),
+        (f"/api/docs/..{SNAPSHOTS}", True),
+        (f"/../api{SNAPSHOTS}", True),
+        (f"/api/docs/..;x=y{SNAPSHOTS}", True),
+        ("/api/storage%5fsnapshots", True),
+        ("/%61pi/%73torage_snapshots", True),
+        ("/api%2Fstorage_snapshots", True),
+        ("/api/%2e%2Fstorage_snapshots", True),
+        (f"/api{SNAPSHOTS};x=y", True),
+        (f"/api{SNAPSHOTS};driver=mock", True),
+        (f"/api;x=y{SNAPSHOTS}", True),
+        ("/api/storage%255fsnapshots", False),
+        (f"/api{SNAPSHOTS}/../instances", False),
+        (f"/api{SNAPSHOTS}s", False),
+        (f"/api{SNAPSHOTS}.xml", False),
+        ("/api/Storage_Snapshots", False),
+        (f"/API{SNAPSHOTS}", False),
+        (f"/apix{SNAPSHOTS}", False),
+        (f"/x/api{SNAPSHOTS}", False),
+        (SNAPSHOTS, False),
+        ("/api/storage_volumes", False),
+        ("/api/docs/storage_snapshots", False),
+        ("/api", False),
+        ("/api/", False),
+        ("/", False),
     ],
 )
-def test_driver_of_a_request_decides(address, driver, is_ours):
-    headers = {} if driver is None else {DRIVER: driver}
-    assert is_for_snapshots(Request.blank(address, headers=headers)) == is_ours
+def test_collection_of_the_path_decides(address, expected):
+    assert is_ours(address) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "driver", "expected"),
+    [
+        (f"/api;driver=ec2{SNAPSHOTS}", None, True),
+        (f"/api;driver=EC2{SNAPSHOTS}", None, True),
+        (f"/api;driver=mock{SNAPSHOTS}", None, False),
+        (f"//api;driver=mock{SNAPSHOTS}", None, False),
+        (f"/api;driver=mock/.{SNAPSHOTS}", None, False),
+        (f"/api%3Bdriver=mock{SNAPSHOTS}", None, False),
+        (f"/api;driver=%65c2{SNAPSHOTS}", None, True),
+        (f"/api;driver=ec2;driver=mock{SNAPSHOTS}", None, True),
+        (f"/api;driver=mock;driver=ec2{SNAPSHOTS}", None, False),
+        (f"/api;driver=;driver=mock{SNAPSHOTS}", None, False),
+        (f"/api{SNAPSHOTS}?api[driver]=EC2", None, True),
+        (f"/api{SNAPSHOTS}?api%5Bdriver%5D=ec2", None, True),
+        (f"/api{SNAPSHOTS}?api[driver]=MOCK", "", False),
+        (f"/api{SNAPSHOTS}?x=1;api[driver]=mock", None, False),
+        (f"/api{SNAPSHOTS}?x=%00&api[driver]=mock", None, False),
+        (f"/api{SNAPSHOTS}?x=%00", None, True),
+        (f"/api{SNAPSHOTS}?api[driver]=mock&api[driver]=ec2", None, True),
+        (f"/api{SNAPSHOTS}?api[driver]=ec2&api[driver]=mock", None, False),
+        (f"/api{SNAPSHOTS}?api[driver]=", None, True),
+        (f"/api{SNAPSHOTS}", "Ec2", True),
+        (f"/api{SNAPSHOTS}", "OpenStack", False),
+        (f"/api{SNAPSHOTS}", "", True),
+        (f"/api;driver=ec2{SNAPSHOTS}?api[driver]=mock", "mock", True),
+        (f"/api;driver=mock{SNAPSHOTS}?api[driver]=ec2", "ec2", False),
+        (f"/api{SNAPSHOTS}?api[driver]=ec2", "mock", False),
+        (f"/api{SNAPSHOTS}?api[driver]=mock", "ec2", True),
+    ],
+)
+def test_driver_decides(address, driver, expected):
+    assert is_ours(address, driver) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("/api/storage_volumes", True),
+        ("/api/storage_volumes/vol-1/attach", True),
+        (f"/api{SNAPSHOTS}", False),
+        ("/api;driver=mock/storage_volumes", False),
+    ],
+)
+def test_given_collections_decide(address, expected):
+    assert is_ours(address, collections=("storage_volumes",)) == expected

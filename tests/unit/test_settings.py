@@ -23,6 +23,8 @@ def test_every_option_is_read():
             "regions": "RegionOne RegionTwo",
             "retry_attempts": "1",
             "create_tag": "off",
+            "tags": "CostCentre=42, Owner=backup",
+            "copy_tags": "on",
             "health": "/up",
             "metrics": "off",
             "log_format": "json",
@@ -40,6 +42,8 @@ def test_every_option_is_read():
         regions=("RegionOne", "RegionTwo"),
         retry_attempts=1,
         create_tag=False,
+        tags=(("CostCentre", "42"), ("Owner", "backup")),
+        copy_tags=True,
         health="/up",
         metrics=None,
         log_format="json",
@@ -54,6 +58,28 @@ def test_every_option_is_read():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        *(
+            ("tags", text)
+            for text in (
+                "Owner",
+                "=42",
+                "Owner=backup,",
+                "Owner=backup,,CostCentre=42",
+                "Owner=a, b",
+                "Owner=backup, Owner=restore",
+                "aws:cloudformation=x",
+                "AWS:x=y",
+                "dcproxy:create=x",
+                '"Owner=backup"',
+                "Owner='backup'",
+                '"Owner"=backup',
+                "Owner=backup\nCostCentre=42",
+                f"{'k' * 129}=x",
+                f"k={'v' * 257}",
+                ", ".join(f"tag-{number}=x" for number in range(48)),
+            )
+        ),
+        ("copy_tags", "yes"),
         ("ec2_endpoint_url", "ec2.example.org"),
         ("ec2_endpoint_url", "ftp://ec2.example.org"),
         ("ec2_endpoint_url", "https://"),
@@ -84,6 +110,28 @@ def test_invalid_value_error_names_option_value_and_constraint(name, value):
     assert name in str(error.value)
     assert repr(value) in str(error.value)
     assert "it takes" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        (
+            "  CostCentre = 42 ,\n  Owner=backup team",
+            (("CostCentre", "42"), ("Owner", "backup team")),
+        ),
+        ("Owner=", (("Owner", ""),)),
+        ("query=a=b", (("query", "a=b"),)),
+        ("Besitzer=Bob's Größe", (("Besitzer", "Bob's Größe"),)),
+        (f"{'k' * 128}={'v' * 256}", (("k" * 128, "v" * 256),)),
+    ],
+)
+def test_tags_are_pairs_separated_by_commas(text, tags):
+    assert from_options({"tags": text}, Settings).tags == tags
+
+
+def test_47_tags_are_allowed():
+    text = ", ".join(f"tag-{number}=x" for number in range(47))
+    assert len(from_options({"tags": text}, Settings).tags) == 47
 
 
 def test_unknown_option_error_lists_the_known_options():

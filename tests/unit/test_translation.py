@@ -11,7 +11,7 @@ from lxml import etree
 from dcproxy.deltacloud.renderers import json, xml
 from dcproxy.ec2 import xml as ec2_xml
 from dcproxy.ec2.errors import EC2Error, outcome_of_response
-from dcproxy.ec2.records import Snapshot
+from dcproxy.ec2.records import Snapshot, Volume
 from dcproxy.operations import translation
 from tests.support.ec2_responses import NAMESPACE
 from tests.support.package import URLS
@@ -272,3 +272,24 @@ def test_names_of_providers_are_regions_and_hosts_in_lower_case():
 def test_host_of_several_regions_names_none_of_them():
     names = translation.provider_names(dict.fromkeys(["us-east-1", "eu-west-1"], "127.0.0.1:5000"))
     assert names == {"us-east-1": "us-east-1", "eu-west-1": "eu-west-1"}
+
+
+@pytest.mark.parametrize(
+    ("status", "attachment_status", "expected"),
+    [
+        ("creating", "", ["attach", "destroy"]),
+        ("available", "", ["attach", "destroy"]),
+        ("in-use", "attaching", ["detach"]),
+        ("in-use", "attached", ["detach"]),
+        ("in-use", "busy", ["attach", "destroy"]),
+        ("in-use", "detaching", ["attach", "destroy"]),
+        ("error", "", ["destroy"]),
+        ("deleting", "", []),
+        ("error_deleting", "", []),
+        ("", "", []),
+    ],
+)
+def test_actions_of_a_volume_are_those_that_its_state_allows(status, attachment_status, expected):
+    record = Volume("vol-12345678", "", "", status, "8", "", "", "", "", attachment_status)
+    [volume] = translation.storage_volumes([record])
+    assert [action.rel for action in volume.actions] == expected

@@ -1,4 +1,4 @@
-"""Volumes, realms and drivers in XML and JSON: read-only collections."""
+"""Volumes, realms and drivers in XML and JSON, as they are read."""
 
 import pytest
 
@@ -15,6 +15,9 @@ ATTACHED = (
     "<device>/dev/sdf</device><status>attached</status></item></attachmentSet>"
     "<tagSet><item><key>Name</key><value>data &amp; logs</value></item></tagSet></item>"
 )
+
+
+DETACH = "http://localhost:3001/api/storage_volumes/vol-1a2b3c4d/detach"
 
 
 def volumes(items):
@@ -51,7 +54,8 @@ def test_volume_in_xml(programmed_client, programmed_ec2):
         ("instance", {"id": "i-1a2b3c4d"}, None),
         ("device", {"name": "/dev/sdf"}, None),
         ("device", {}, "/dev/sdf"),
-        ("actions", {}, None),
+        ("actions", {}, ""),
+        ("link", {"rel": "detach", "method": "post", "href": DETACH}, None),
     ]
     # The Ruby gems read the second one, which is beside the mount.
     assert [child.tag for child in volume][-3:] == ["mount", "device", "actions"]
@@ -74,7 +78,7 @@ def test_volume_in_json(programmed_client, programmed_ec2):
             "device": "/dev/sdf",
             "realm": {"id": "us-east-1b", "href": f"{base}/realms/us-east-1b", "rel": "realm"},
             "instance": {"id": "i-1a2b3c4d"},
-            "actions": [],
+            "actions": [{"rel": "detach", "method": "post", "href": DETACH}],
         }
     }
 
@@ -83,8 +87,7 @@ def test_unattached_volume_has_no_mount(client, volume_id):
     volume = read_xml(client.get(f"/api/storage_volumes/{volume_id}"))
     assert volume.find("mount") is None
     assert volume.find("device") is None
-    # The Ruby gem 0.3.0 shows no state without it.
-    assert len(volume.find("actions")) == 0
+    assert volume.xpath("actions/link/@rel") == ["attach", "destroy"]
     assert volume.findtext("state") == "AVAILABLE"
     assert volume.findtext("name") == volume_id
     response = client.get(f"/api/storage_volumes/{volume_id}?format=json")
@@ -144,6 +147,13 @@ def test_realm_is_shown_and_filtered_by_id(client):
     assert client.get("/api/realms/us-east-1a?format=json").json["realm"]["id"] == "us-east-1a"
     assert read_xml(client.get("/api/realms?id=us-east-1a")).xpath("*/@id") == ["us-east-1a"]
     assert len(read_xml(client.get("/api/realms?id=mars-1a"))) == 0
+
+
+def test_link_of_a_realm_whose_name_has_a_slash_resolves(programmed_client, programmed_ec2):
+    programmed_ec2.respond = always(zones(**{"/a": "available"}))
+    [href] = read_xml(programmed_client.get("/api/realms")).xpath("*/@href")
+    assert href == "http://localhost:3001/api/realms/us-east-1%2Fa"
+    assert read_xml(programmed_client.get(href)).get("id") == "us-east-1/a"
 
 
 @pytest.mark.parametrize("id", ["mars-1a", "us-east-1", "%3Cscript%3E", "a" * 3000])

@@ -1,4 +1,4 @@
-"""Every href leads to a document: a crawl from /api, in each format."""
+"""Every href leads to a document, and every action works: a crawl from /api, in each format."""
 
 import pytest
 from lxml import etree
@@ -7,13 +7,13 @@ ACCEPT = {"xml": "application/xml", "json": "application/json", "html": "text/ht
 
 
 def hrefs_of_xml(response):
-    return etree.fromstring(response.body).xpath("//@href")
+    return etree.fromstring(response.body).xpath("//@href[not(ancestor::actions)]")
 
 
 def hrefs_of_json(response):
     def walk(value):
         if isinstance(value, dict):
-            yield from [value["href"]] if "href" in value else []
+            yield from [value["href"]] if "href" in value and "method" not in value else []
             value = list(value.values())
         if isinstance(value, list):
             for item in value:
@@ -24,8 +24,7 @@ def hrefs_of_json(response):
 
 def hrefs_of_html(response):
     anchors = [a["href"] for a in response.html.find_all("a")]
-    forms = [form["action"] for form in response.html.find_all("form")]
-    return [href for href in anchors + forms if not href.startswith("#")]
+    return [href for href in anchors if not href.startswith("#")]
 
 
 HREFS = {"xml": hrefs_of_xml, "json": hrefs_of_json, "html": hrefs_of_html}
@@ -46,6 +45,9 @@ def test_every_href_resolves_to_a_document(client, regional_ec2, format, start):
         seen.add(address)
         response = client.get(address, headers={"Accept": ACCEPT[format]}, status=200)
         assert response.headers["Content-Type"].startswith(ACCEPT[format])
+        if format == "html":
+            for form in response.html.find_all("form"):
+                assert form.get("method", "get").upper() in client.options(form["action"]).allow
         # Every region has the same documents: two are enough.
         waiting += [
             href
@@ -55,6 +57,54 @@ def test_every_href_resolves_to_a_document(client, regional_ec2, format, start):
     for collection in ("drivers", "realms", "storage_snapshots", "storage_volumes"):
         assert any(f"/{collection}/" in address for address in seen) or format == "json"
         assert any(address.endswith(f"/{collection}") for address in seen)
+
+
+def actions_of_xml(response):
+    return {
+        link.get("rel"): (link.get("method"), link.get("href"))
+        for link in etree.fromstring(response.body).xpath("actions/link")
+    }
+
+
+def actions_of_json(response):
+    actions = response.json["storage_volume"]["actions"]
+    return {action["rel"]: (action["method"], action["href"]) for action in actions}
+
+
+ACTIONS = {"xml": actions_of_xml, "json": actions_of_json}
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+@pytest.mark.parametrize("format", ACTIONS)
+def test_every_action_of_a_document_works(client, regional_ec2, format, region):
+    ec2 = regional_ec2(region)
+    volume = ec2.create_volume(AvailabilityZone=f"{region}a", Size=1)["VolumeId"]
+    image = ec2.register_image(Name=f"crawl-{format}")["ImageId"]
+    [instance] = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+    address = f"/api;provider={region}/storage_volumes/{volume}"
+    headers = {"Accept": ACCEPT[format]}
+    executed = set()
+    while actions := ACTIONS[format](client.get(address, headers=headers)).items() - executed:
+        # What destroys the volume comes last.
+        name, (method, href) = min(actions)
+        parameters = {"instance_id": instance["InstanceId"]} if name == "attach" else ""
+        status = 204 if name == "destroy" else 202
+        client.request(href, method=method.upper(), POST=parameters, headers=headers, status=status)
+        executed.add((name, (method, href)))
+        if name == "destroy":
+            break
+    assert {name for name, _ in executed} == {"attach", "detach", "destroy"}
+    client.get(address, status=404)
+
+
+def test_every_feature_is_a_documented_parameter(anonymous_client):
+    entry_point = etree.fromstring(anonymous_client.get("/api").body)
+    features = entry_point.xpath("link/feature")
+    assert len(features) == 5
+    for feature in features:
+        docs = anonymous_client.get(f"/api/docs/{feature.getparent().get('rel')}")
+        path = f"//operation[@name='{feature.get('rel')}']/parameter/@name"
+        assert feature.find("param").get("name") in etree.fromstring(docs.body).xpath(path)
 
 
 def test_every_address_of_the_docs_resolves(anonymous_client):

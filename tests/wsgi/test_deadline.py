@@ -6,6 +6,7 @@ from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.application import background_jobs
 from tests.support.creation import FAILED, KEY, VOLUME, message_of
 from tests.support.ec2_responses import snapshot_item, snapshots_page
+from tests.support.ec2_volumes import INSTANCE, EC2Volumes
 from tests.support.package import BACKGROUND_DELAYS, SETTLE_SECONDS
 from tests.support.responders import always
 
@@ -98,6 +99,32 @@ def test_create_leaves_time_to_search_for_its_snapshot(client, programmed_ec2, s
     response = client.post(SNAPSHOTS, VOLUME, status=502)
     actions = [request.action for request in programmed_ec2.requests]
     assert actions == ["CreateSnapshot"] + ["DescribeSnapshots"] * 3
+    assert "not known" in message_of(response)
+
+
+def test_attach_leaves_time_to_look_at_the_volume(client, programmed_ec2, sleeps):
+    """It is not repeated when a repetition might take the time for the last looks."""
+    volumes = EC2Volumes()
+    address = f"/api/storage_volumes/{volumes.add()}/attach"
+
+    def respond(request):
+        if request.action == "AttachVolume":
+            return after(7, always(FAILED), sleeps)(request)
+        return volumes(request)
+
+    programmed_ec2.respond = respond
+    given = {"instance_id": INSTANCE, "device": "/dev/sdf"}
+    response = client.post(address, given, status=502)
+    actions = [request.action for request in programmed_ec2.requests]
+    assert actions == ["DescribeVolumes", "AttachVolume"] + ["DescribeVolumes"] * 3
+    assert "not known" in message_of(response)
+
+
+def test_create_of_a_volume_is_not_repeated_after_the_deadline(client, programmed_ec2, sleeps):
+    programmed_ec2.respond = after(DEADLINE, always(FAILED), sleeps)
+    given = {"realm_id": "us-east-1a"}
+    response = client.post("/api/storage_volumes", given, status=502)
+    assert len(programmed_ec2.requests) == 1
     assert "not known" in message_of(response)
 
 

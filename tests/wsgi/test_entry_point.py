@@ -34,6 +34,14 @@ def test_entry_point_links_snapshots_with_their_features(anonymous_client):
     ]
 
 
+def test_entry_point_links_volumes_with_their_features(anonymous_client):
+    [link] = read_xml(anonymous_client.get("/api")).xpath("link[@rel='storage_volumes']")
+    assert [
+        (feature.get("name"), feature.get("rel"), feature.find("param").get("name"))
+        for feature in link
+    ] == [("volume_name", "create", "name"), ("volume_description", "create", "description")]
+
+
 def test_entry_point_in_json(anonymous_client):
     api = anonymous_client.get("/api?format=json").json["api"]
     assert (api["version"], api["driver"], api["provider"]) == ("1.1.3", "ec2", None)

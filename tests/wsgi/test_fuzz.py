@@ -15,9 +15,10 @@ from tests.support.application import shared_application
 from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_model import EC2Model
 from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
+from tests.support.ec2_volumes import EC2Volumes
 from tests.support.responders import always
 
-STATUSES = {200, 201, 204, 303, 304, 400, 401, 403, 404, 405, 406, 413, 415, 422, 502}
+STATUSES = {200, 201, 202, 204, 303, 304, 400, 401, 403, 404, 405, 406, 413, 415, 422, 502}
 QUICK = settings(
     max_examples=250,
     deadline=None,
@@ -59,6 +60,8 @@ SEGMENTS = st.one_of(
             "ec2",
             "snap-12345678",
             "vol-12345678",
+            "attach",
+            "detach",
             "api;provider=eu-west-1",
             "api;driver=ec2;driver=ec2",
             "docs",
@@ -98,10 +101,23 @@ HEADERS = st.dictionaries(
 QUERIES = st.one_of(
     LATIN,
     st.sampled_from(["format=json", "format=html", "id=snap-12345678", "owner_id=self"]),
-    st.sampled_from(["force_auth=1", "_method=delete", "volume_id=vol-12345678"]),
+    st.sampled_from(["force_auth=1", "_method=delete", "volume_id=vol-12345678", "device=%00"]),
     st.sampled_from(["api[provider]=eu-west-1", "api[driver]=x", "id=%e9"]),
 )
-BODIES = st.one_of(st.binary(max_size=100), st.sampled_from([b"volume_id=vol-12345678", b"--x--"]))
+BODIES = st.one_of(
+    st.binary(max_size=100),
+    st.sampled_from(
+        [b"volume_id=vol-12345678", b"capacity=3", b"instance_id=i-1a2b3c4d", b"--x--"]
+    ),
+)
+VOLUME_ACTIONS = {
+    "AttachVolume",
+    "CreateVolume",
+    "DeleteVolume",
+    "DescribeAvailabilityZones",
+    "DescribeVolumes",
+    "DetachVolume",
+}
 METHODS = st.sampled_from(["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "BREW", "get", ""])
 
 
@@ -111,7 +127,11 @@ def test_any_request_gets_a_documented_response(
     fuzzed, method, segments, query, headers, body, is_known
 ):
     ec2, app = fuzzed
-    ec2.respond = EC2Model()
+    snapshots, volumes = EC2Model(), EC2Volumes()
+    volumes.add(id="vol-12345678")
+    ec2.respond = lambda request: (volumes if request.action in VOLUME_ACTIONS else snapshots)(
+        request
+    )
     request = Request.blank("/", method=method, body=body)
     path = "".join(f"/{segment}" for segment in segments)
     request.environ["PATH_INFO"] = path.encode("utf-8", "surrogateescape").decode("latin-1")

@@ -19,24 +19,35 @@ REQUESTS = {
     "ec2:DescribeSnapshots": ("GET", "/api/storage_snapshots"),
     "ec2:DescribeVolumes": ("GET", "/api/storage_volumes"),
     "ec2:CreateSnapshot": ("POST", "/api/storage_snapshots?volume_id={volume_id}"),
+    "ec2:CreateVolume": ("POST", "/api/storage_volumes?snapshot_id={snapshot_id}"),
     "ec2:DeleteSnapshot": ("DELETE", "/api/storage_snapshots/{snapshot_id}"),
+    "ec2:AttachVolume": (
+        "POST",
+        "/api/storage_volumes/{volume_id}/attach?instance_id={instance_id}",
+    ),
+    "ec2:DetachVolume": ("POST", "/api/storage_volumes/{attached_id}/detach"),
+    "ec2:DeleteVolume": ("DELETE", "/api/storage_volumes/{other_volume_id}"),
 }
+VOLUMES = ["ec2:CreateVolume", "ec2:AttachVolume", "ec2:DetachVolume", "ec2:DeleteVolume"]
 
 
-def policy(without=None):
-    """Give the documented policy, without one of its actions."""
+def policy(without=()):
+    """Give the documented policy, without some of its actions."""
     document = json.loads(POLICY)
     for statement in document["Statement"]:
         given = statement["Action"]
         actions = [given] if isinstance(given, str) else given
-        statement["Action"] = [action for action in actions if action != without]
+        statement["Action"] = [action for action in actions if action not in without]
+    document["Statement"] = [
+        statement for statement in document["Statement"] if statement["Action"]
+    ]
     return document
 
 
 def test_policy_allows_the_actions_in_use_and_the_tag_of_a_create():
     allowed = [action for statement in policy()["Statement"] for action in statement["Action"]]
     called = {f"ec2:{action}" for action in ACTIONS}
-    assert sorted(allowed) == sorted(called | {"ec2:CreateTags"})
+    assert set(allowed) == called | {"ec2:CreateTags"}
 
 
 def test_table_says_what_each_action_is_needed_for():
@@ -47,37 +58,46 @@ def test_table_says_what_each_action_is_needed_for():
 
 @pytest.fixture(scope="module")
 def response_to(module_monkeypatch):
-    """Run moto with its IAM, where one user has the policy and each other one lacks an action.
+    """Run moto with its IAM, where one user has the policy and each other one lacks actions.
 
     Gives a function: the response to the request that needs ``action``, of the user who lacks
-    ``lacking``.
+    the actions ``lacking``.
     """
+    lacks = [(), tuple(VOLUMES), *((action,) for action in REQUESTS)]
     # The calls of this fixture are not authorised: moto needs their exact number.
-    module_monkeypatch.setenv("INITIAL_NO_AUTH_ACTION_COUNT", str(2 + 3 * (len(REQUESTS) + 1)))
+    module_monkeypatch.setenv("INITIAL_NO_AUTH_ACTION_COUNT", str(7 + 3 * len(lacks)))
     with running_moto() as url:
         region = {"region_name": "us-east-1", "endpoint_url": url}
         keys = {"aws_access_key_id": "nobody", "aws_secret_access_key": "secret"}
         once = Config(retries={"total_max_attempts": 1})
         ec2 = boto3.client("ec2", **region, **keys, config=once)
         iam = boto3.client("iam", **region, **keys, config=once)
-        volume_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
-        snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
-        callers = {lacking: user_without(iam, lacking) for lacking in (None, *REQUESTS)}
+        image_id = ec2.register_image(Name="tests")["ImageId"]
+        [instance] = ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1)["Instances"]
+        ids = {
+            name: ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
+            for name in ("volume_id", "attached_id", "other_volume_id")
+        }
+        ids["instance_id"] = instance["InstanceId"]
+        ids["snapshot_id"] = ec2.create_snapshot(VolumeId=ids["volume_id"])["SnapshotId"]
+        ec2.attach_volume(
+            VolumeId=ids["attached_id"], InstanceId=ids["instance_id"], Device="/dev/sdf"
+        )
+        callers = {lacking: user_without(iam, lacking) for lacking in lacks}
 
         def response(action, lacking):
             client = client_of(new_application(ec2_endpoint_url=url), callers[lacking])
             method, address = REQUESTS[action]
-            address = address.format(volume_id=volume_id, snapshot_id=snapshot_id)
-            return client.request(address, method=method, status="*")
+            return client.request(address.format(**ids), method=method, status="*")
 
         yield response
 
 
-def user_without(iam, action):
-    """Create a user who has the policy without an action, and give the access key."""
-    name = f"without-{action}".replace(":", "-")
+def user_without(iam, actions):
+    """Create a user who has the policy without some actions, and give the access key."""
+    name = "-".join(("without", *actions)).replace("ec2:", "")
     iam.create_user(UserName=name)
-    document = policy(without=action)
+    document = policy(without=actions)
     for statement in document["Statement"]:
         # moto's IAM does not support resources of EC2.
         statement["Resource"] = "*"
@@ -94,7 +114,24 @@ def module_monkeypatch():
 
 @pytest.mark.parametrize("action", REQUESTS)
 def test_policy_suffices_and_each_request_needs_its_action(response_to, action):
-    denied = response_to(action, lacking=action)
+    denied = response_to(action, lacking=(action,))
     assert denied.status_int == 502
     assert "AccessDenied: " in denied.lxml.findtext("message")
-    assert response_to(action, lacking=None).status_int in (200, 201, 204)
+    assert response_to(action, lacking=()).status_int in (200, 201, 202, 204)
+
+
+@pytest.mark.parametrize("action", VOLUMES)
+def test_caller_without_the_actions_on_volumes_gets_the_refusal_of_ec2(response_to, action):
+    denied = response_to(action, lacking=tuple(VOLUMES))
+    assert denied.status_int == 502
+    assert "AccessDenied: " in denied.lxml.findtext("message")
+
+
+@pytest.mark.parametrize("action", ["ec2:DescribeVolumes", "ec2:CreateSnapshot"])
+def test_caller_without_the_actions_on_volumes_loses_nothing_else(response_to, action):
+    assert response_to(action, lacking=tuple(VOLUMES)).status_int in (200, 201)
+
+
+def test_actions_on_volumes_are_in_a_statement_of_their_own():
+    statements = {statement["Sid"]: statement["Action"] for statement in policy()["Statement"]}
+    assert sorted(statements["Volumes"]) == sorted(VOLUMES)

@@ -221,7 +221,7 @@ def test_name_without_tag_permission_is_502_naming_the_permission(scenario):
     ec2 = scenario.model((DENIED, NOT_EXECUTED))
     response = scenario.create(status=502, name="weekly")
     message = response.lxml.findtext("message")
-    assert message.startswith("UnauthorizedOperation: EC2 says no. A name also needs")
+    assert message.startswith("UnauthorizedOperation: EC2 says no. The tags Name also need")
     assert "ec2:CreateTags" in message
     assert "Retry-After" not in response.headers
     assert ec2.actions == ["CreateSnapshot"]

@@ -97,12 +97,13 @@ def _snapshot(snapshots_url: str, volumes_url: str, snapshot: StorageSnapshot) -
 
 
 def _volume(urls: Urls, volume: StorageVolume) -> dict[str, Any]:
+    href = urls.member("storage_volumes", volume.id)
     realm = {"id": volume.realm_id, "href": urls.member("realms", volume.realm_id), "rel": "realm"}
     return {
         "id": volume.id,
-        "href": urls.member("storage_volumes", volume.id),
+        "href": href,
         "name": volume.name,
-        "description": None,
+        "description": volume.description or None,
         "state": volume.state,
         "created": volume.created or None,
         "capacity": volume.capacity,
@@ -110,7 +111,10 @@ def _volume(urls: Urls, volume: StorageVolume) -> dict[str, Any]:
         "device": volume.device or None,
         "realm": realm if volume.realm_id else None,
         "instance": {"id": volume.instance_id} if volume.instance_id else {},
-        "actions": [],
+        "actions": [
+            {"rel": action.rel, "method": action.method, "href": f"{href}{action.path}"}
+            for action in volume.actions
+        ],
     }
 
 

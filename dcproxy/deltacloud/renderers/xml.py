@@ -112,6 +112,10 @@ def _text(text: str) -> str:
 
 def _volume(urls: Urls, volume: StorageVolume) -> str:
     id, zone = _attribute(volume.id), _attribute(volume.realm_id)
+    href = _href(urls, "storage_volumes", volume.id)
+    described = (
+        f"  <description>{_text(volume.description)}</description>\n" if volume.description else ""
+    )
     timestamp = f"  <created>{volume.created}</created>\n" if volume.created else ""
     capacity = (
         f"  <capacity unit='GB'>{volume.capacity}</capacity>\n"
@@ -131,12 +135,18 @@ def _volume(urls: Urls, volume: StorageVolume) -> str:
         if volume.instance_id
         else ""
     )
+    actions = "".join(
+        f"    <link rel='{action.rel}' method='{action.method}' href='{href}{action.path}'/>\n"
+        for action in volume.actions
+    )
+    # The Ruby gem 0.3.0 shows no state without the element, even an empty one.
+    linked = f"  <actions>\n{actions}  </actions>\n" if actions else "  <actions></actions>\n"
     return (
-        f"<storage_volume href='{_href(urls, 'storage_volumes', volume.id)}' id='{id}'>\n"
+        f"<storage_volume href='{href}' id='{id}'>\n"
         f"{timestamp}{capacity}"
         f"  <name>{_text(volume.name)}</name>\n"
-        f"{realm}  <state>{_text(volume.state)}</state>\n"
-        f"{mount}  <actions></actions>\n</storage_volume>\n"
+        f"{described}{realm}  <state>{_text(volume.state)}</state>\n"
+        f"{mount}{linked}</storage_volume>\n"
     )
 
 

@@ -1,0 +1,71 @@
+"""Volume creation: one volume per request, since CreateVolume has a ClientToken."""
+
+from typing import Any
+
+from dcproxy.deltacloud.errors import ApiError
+from dcproxy.ec2 import xml
+from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.records import Volume
+from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.creation import (
+    KEY_HAS_OTHER_PARAMETERS,
+    refused_tags,
+    require_client,
+    tag_specifications,
+    unknown_outcome,
+)
+from dcproxy.operations.idempotency import client_token, has_key
+
+
+def create(
+    context: OperationContext,
+    *,
+    snapshot_id: str,
+    capacity: int | None,
+    realm_id: str,
+    name: str,
+    description: str,
+) -> Volume:
+    """Make one volume, whatever response is lost, and return it. Empty parameters are unset.
+
+    ``capacity`` is in GB. Without it, the volume has the size of its snapshot, or 1 GB. Without
+    ``realm_id``, it is in the first available zone. Raises ``EC2Error`` when EC2 refuses, and
+    ``ApiError``: a 502 when it is unknown whether there is a volume.
+    """
+    params: dict[str, Any] = {"ClientToken": client_token(context)}
+    params["AvailabilityZone"] = realm_id or _first_available_zone(context)
+    if snapshot_id:
+        params["SnapshotId"] = snapshot_id
+    if capacity or not snapshot_id:
+        params["Size"] = capacity or 1
+    texts = {"Name": name, "Description": description}
+    tags = dict(context.settings.tags) | {key: text for key, text in texts.items() if text}
+    require_client(context, "volume")
+    try:
+        return call_ec2(
+            context,
+            xml.created_volume,
+            "CreateVolume",
+            **params,
+            **tag_specifications("volume", tags),
+        )
+    except EC2Error as error:
+        if error.code == "IdempotentParameterMismatch":
+            raise ApiError(422, KEY_HAS_OTHER_PARAMETERS) from error
+        if error.earlier_response_lost or error.outcome is Outcome.UNKNOWN:
+            look = ": look for it in the list of volumes"
+            raise unknown_outcome(error, "volume", look, is_keyed=has_key(context)) from error
+        if tags and error.code == "UnauthorizedOperation":
+            raise refused_tags(error, tags) from error
+        raise
+
+
+def _first_available_zone(context: OperationContext) -> str:
+    for zone in call_ec2(context, xml.zones, "DescribeAvailabilityZones").records:
+        if zone.state == "available":
+            return zone.name
+    raise ApiError(
+        400,
+        f"realm_id is missing, and EC2 in {context.region} names no zone that is available.",
+        parameter="realm_id",
+    )

@@ -1,0 +1,196 @@
+"""Attaching and detaching, whatever EC2 or the network do."""
+
+import pytest
+
+from tests.support.creation import DENIED, FAILED, THROTTLED, message_of
+from tests.support.documents import read_xml
+from tests.support.ec2_responses import xml_response
+from tests.support.ec2_volumes import INSTANCE, EC2Volumes, lost, not_executed
+
+VOLUMES = "/api/storage_volumes"
+GIVEN = {"instance_id": INSTANCE, "device": "/dev/sdf"}
+ATTACHED = (INSTANCE, "/dev/sdf", "attached")
+
+
+@pytest.fixture
+def model(programmed_ec2):
+    programmed_ec2.respond = EC2Volumes()
+    return programmed_ec2.respond
+
+
+@pytest.fixture(params=["attach", "detach"])
+def change(request, model, programmed_client):
+    """Give an action and a function that sends it for a volume; attached tells its effect."""
+    return Change(request.param, model, programmed_client)
+
+
+class Change:
+    def __init__(self, name, model, client):
+        self.action = {"attach": "AttachVolume", "detach": "DetachVolume"}[name]
+        self.model, self.client = model, client
+        self.id = model.add(attachment=None if name == "attach" else ATTACHED)
+        self.address = f"{VOLUMES}/{self.id}/{name}"
+        self.wants_attachment = name == "attach"
+
+    def send(self, status=202):
+        return self.client.post(self.address, GIVEN, status=status)
+
+    def is_done(self):
+        return bool(self.model.volumes[self.id]["attachment"]) == self.wants_attachment
+
+    @property
+    def sent(self):
+        return self.model.actions.count(self.action)
+
+
+def test_change_is_one_read_and_one_call(change):
+    change.send()
+    assert change.model.actions == ["DescribeVolumes", change.action]
+    assert change.is_done()
+
+
+@pytest.mark.parametrize("fault", [lost(), lost(FAILED)])
+def test_lost_response_is_settled_by_a_look_at_the_volume(change, fault):
+    change.model.faults[change.action] = [fault]
+    change.send()
+    assert change.model.actions == ["DescribeVolumes", change.action, "DescribeVolumes"]
+    assert change.is_done()
+
+
+@pytest.mark.parametrize("status", ["busy", "detaching"])
+def test_lost_detach_of_a_volume_that_the_instance_still_uses_is_settled(
+    programmed_client, model, status
+):
+    id = model.add(attachment=ATTACHED)
+    model.faults["DetachVolume"] = [not_executed()]
+    detaching = (INSTANCE, "/dev/sdf", status)
+    describe = model.DescribeVolumes
+
+    def begin_to_detach(parameters):
+        if "DetachVolume" in model.actions:
+            model.volumes[id]["attachment"] = detaching
+        return describe(parameters)
+
+    model.DescribeVolumes = begin_to_detach
+    programmed_client.post(f"{VOLUMES}/{id}/detach", status=202)
+    assert model.actions == ["DescribeVolumes", "DetachVolume", "DescribeVolumes"]
+
+
+def test_lost_response_is_settled_despite_stale_reads(change, sleeps):
+    change.model.faults[change.action] = [lost()]
+    change.model.volumes[change.id]["before"] = change.model.volumes[change.id]["attachment"]
+    change.model.stale_reads = 3
+    change.send()
+    assert change.sent == 1
+    assert sleeps == [0.5, 1.0, 2.0]
+
+
+def test_change_that_was_not_carried_out_is_sent_again_after_the_looks(change):
+    change.model.faults[change.action] = [not_executed()]
+    change.send()
+    assert change.model.actions == [
+        "DescribeVolumes",
+        change.action,
+        *["DescribeVolumes"] * 3,
+        change.action,
+    ]
+    assert change.is_done()
+
+
+def test_repeat_that_is_refused_because_of_stale_reads_is_settled(change):
+    """The looks did not show the effect, so that it was sent again."""
+    change.model.faults[change.action] = [lost()]
+    change.model.volumes[change.id]["before"] = change.model.volumes[change.id]["attachment"]
+    change.model.stale_reads = 1 + 3
+    change.send()
+    assert change.sent == 2
+    assert change.is_done()
+
+
+def test_change_is_not_repeated_when_ec2_does_not_show_the_volume(change):
+    change.model.faults[change.action] = [lost()]
+    change.model.faults["DescribeVolumes"] = [(None, True), *[not_executed(DENIED)] * 9]
+    response = change.send(status=502)
+    assert change.sent == 1
+    assert f"not known whether EC2 has carried out {change.action}" in message_of(response)
+
+
+def test_change_that_stays_without_effect_is_an_unknown_outcome(change):
+    change.model.faults[change.action] = [not_executed()] * 9
+    assert "It is not known" in message_of(change.send(status=502))
+    assert change.sent == 3
+
+
+def test_throttled_change_is_repeated_without_a_look(change):
+    change.model.faults[change.action] = [not_executed(THROTTLED)] * 2
+    change.send()
+    assert change.model.actions == ["DescribeVolumes"] + [change.action] * 3
+
+
+def test_refused_change_is_told_at_once(change):
+    change.model.faults[change.action] = [not_executed(DENIED)]
+    response = change.send(status=502)
+    assert message_of(response).startswith("UnauthorizedOperation: EC2 says no.")
+    assert change.model.actions == ["DescribeVolumes", change.action]
+    assert not change.is_done()
+
+
+def test_caller_who_may_not_read_volumes_changes_nothing(change):
+    change.model.faults["DescribeVolumes"] = [not_executed(DENIED)]
+    change.send(status=502)
+    assert change.sent == 0
+
+
+def test_attached_volume_is_not_attached_again(programmed_client, model):
+    id = model.add(attachment=ATTACHED)
+    response = programmed_client.post(f"{VOLUMES}/{id}/attach", GIVEN, status=502)
+    assert message_of(response).startswith("VolumeInUse: ")
+
+
+def test_volume_that_is_not_attached_is_not_detached(programmed_client, model):
+    response = programmed_client.post(f"{VOLUMES}/{model.add()}/detach", status=502)
+    assert message_of(response).startswith("IncorrectState: ")
+
+
+@pytest.mark.parametrize("taken", ["/dev/sdf", "/dev/xvdf", "xvdf", "sdf", "/dev/sdf1"])
+def test_default_device_is_not_one_that_the_instance_uses(programmed_client, model, taken):
+    model.add(attachment=(INSTANCE, taken, "attached"))
+    model.add(attachment=("i-87654321", "/dev/sdg", "attached"))
+    given = {"instance_id": INSTANCE}
+    volume = programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=202)
+    assert read_xml(volume).findtext("device") == "/dev/sdg"
+
+
+def test_attach_without_a_free_device_is_400_that_asks_for_one(programmed_client, model):
+    for letter in "fghijklmnop":
+        model.add(attachment=(INSTANCE, f"/dev/sd{letter}", "attached"))
+    given = {"instance_id": INSTANCE}
+    response = programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=400)
+    assert message_of(response).startswith("device is missing")
+    assert "AttachVolume" not in model.actions
+
+
+@pytest.mark.parametrize("given", [{}, {"instance_id": "i-bbbbbbbb"}])
+def test_detach_of_a_volume_with_several_instances_needs_the_instance(
+    programmed_client, programmed_ec2, given
+):
+    attachments = "".join(
+        f"<item><volumeId>vol-12345678</volumeId><instanceId>{id}</instanceId>"
+        "<device>/dev/sdf</device><status>attached</status></item>"
+        for id in ("i-aaaaaaaa", "i-bbbbbbbb")
+    )
+    inner = f"<volumeId>vol-12345678</volumeId><attachmentSet>{attachments}</attachmentSet>"
+
+    def respond(request):
+        if request.action == "DescribeVolumes":
+            items = f"<volumeSet><item>{inner}</item></volumeSet>"
+            return xml_response("DescribeVolumesResponse", items)
+        return xml_response("DetachVolumeResponse", "<volumeId>vol-12345678</volumeId>")
+
+    programmed_ec2.respond = respond
+    status = 202 if given else 400
+    response = programmed_client.post(f"{VOLUMES}/vol-12345678/detach", given, status=status)
+    if given:
+        assert programmed_ec2.requests[-1].parameters["InstanceId"] == "i-bbbbbbbb"
+    else:
+        assert "i-aaaaaaaa, i-bbbbbbbb" in message_of(response)
