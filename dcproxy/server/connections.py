@@ -26,7 +26,7 @@ _PIECE_BYTES = 1 << 16
 _UNSENT_BYTES = 1 << 17
 """What the kernel keeps for a client that takes nothing (TCP_NOTSENT_LOWAT)."""
 
-_PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.05
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1_000_000
 _SECONDS_BETWEEN_WARNINGS = 10.0
@@ -122,8 +122,9 @@ class Connection:
     def close_if_idle(self) -> None:
         """Close the connection between two requests; one that has arrived is still read."""
         if self._expires is None:
-            # Not gevent's method: that would interrupt a read which has data.
-            self._client._sock.shutdown(socket.SHUT_RD)
+            with suppress(OSError):  # the client may have closed it
+                # Not gevent's method: that would interrupt a read which has data.
+                self._client._sock.shutdown(socket.SHUT_RD)
 
 
 class Connections(Pool):
