@@ -24,7 +24,8 @@ from dcproxy.operations.callers import Callers
 from dcproxy.operations.capacity import Capacity
 from dcproxy.operations.context import OperationContext, require_caller
 from dcproxy.operations.translation import api_error, provider_names
-from dcproxy.server import gunicorn, logs, metrics
+from dcproxy.server import connections, gunicorn, logs, metrics
+from dcproxy.server.connections import TimeLimits
 from dcproxy.server.instrumentation import instrumented, with_context
 from dcproxy.server.transport import arrived_at, ignore_forwarding
 from dcproxy.settings import Settings, UpstreamSettings
@@ -45,6 +46,7 @@ def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
     gunicorn.set_server_header(SERVER)
     gunicorn.hide_requests_in_logs()
     ours = _settings(global_conf, options)
+    connections.set_time_limits(TimeLimits(ours.request_timeout, ours.idle_timeout))
     logs.configure(ours.log_format, global_conf.get("__file__"))
     app = application(ours)
     # botocore's models live as long as the worker: garbage collection need not visit them again.

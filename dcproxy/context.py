@@ -12,6 +12,8 @@ from random import Random, SystemRandom
 from typing import NamedTuple
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from gevent.monkey import get_original
+
 _MAX_EC2_REQUEST_IDS = 20
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ class RequestContext:
         """Whether the client has closed its connection, as far as the server tells."""
         if self.connection is None or not hasattr(select, "POLLRDHUP"):
             return False
-        poll = select.poll()
+        poll = get_original("select", "poll")()  # that of gevent does not know POLLRDHUP
         poll.register(self.connection, select.POLLRDHUP)
         return bool(poll.poll(0))
 

@@ -183,6 +183,12 @@ class Settings:
         "Time limit for each request, and for each further page of a list.",
         40.0,
     )
+    request_timeout: float = _option(
+        _SECONDS, "Time limit for a client to send a complete request, body included.", 20.0
+    )
+    idle_timeout: float = _option(
+        _SECONDS, "Time after which a client that takes nothing of its response is reset.", 60.0
+    )
     connect_timeout: float = _option(_SECONDS, "Time limit for a connection to EC2.", 5.0)
     read_timeout: float = _option(_SECONDS, "Time limit for each read of an EC2 response.", 20.0)
     retry_attempts: int = _option(

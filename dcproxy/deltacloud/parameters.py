@@ -75,6 +75,10 @@ def _body(request: Request) -> bytes:
     except RequestEntityTooLarge as error:
         raise _too_large() from error
     except Exception as error:
+        # werkzeug raises an error of its own for that of the server.
+        if isinstance(error.__context__, TimeoutError):
+            reason = error.__context__.strerror or "The request was not complete in time."
+            raise ApiError(400, reason) from error
         # Each server has its own errors for a body that is cut or badly chunked.
         raise ApiError(400, "The body is broken or incomplete.") from error
     if len(body) > MAX_BODY_BYTES:

@@ -42,6 +42,8 @@ Result = TypeVar("Result")
 
 _MAX_BACKOFF = 8.0
 
+_LONG_RESPONSE_BYTES = 100_000
+
 _SHORTEST_ATTEMPT = 0.1
 """Seconds that an attempt needs at least: with less time left it is not begun."""
 
@@ -77,6 +79,7 @@ class EC2Client:
         self._session = boto3.Session(botocore_session=session)
         self._clients: dict[str, BaseClient] = {}
         self._clients_lock = threading.Lock()
+        self._long_response = threading.Lock()
         self.regions_without_tags: set[str] = set()
         self.hosts = _hosts(session, settings)
         if settings.provider not in self.hosts:
@@ -116,7 +119,7 @@ class EC2Client:
                 try:
                     result = method(**params)
                     context.ec2_request_ids.extend(request_id(result))
-                    return parse(result["NativeXML"])
+                    return self._parsed(parse, result["NativeXML"])
                 except Exception as error:
                     if isinstance(error, ClientError):
                         context.ec2_request_ids.extend(request_id(error.response))
@@ -124,6 +127,14 @@ class EC2Client:
 
         with self._recording(action):
             return self._repeating(attempt, context, deadline) if is_repeatable else attempt()
+
+    def _parsed(self, parse: Callable[[bytes], Result], response: bytes) -> Result:
+        if len(response) < _LONG_RESPONSE_BYTES:
+            return parse(response)
+        # A page keeps the processor for ten milliseconds: between two, others have their turn.
+        with self._long_response:
+            self._runtime.sleep(0)
+            return parse(response)
 
     def _repeating(
         self, attempt: Callable[[], Result], context: RequestContext, deadline: float

@@ -29,9 +29,6 @@ from botocore.loaders import Loader
 from dcproxy.ec2.time_limit import limit_client
 from dcproxy.settings import Settings
 
-# More than the threads of a worker, so that each can keep one connection open.
-_MAX_POOL_CONNECTIONS = 256
-
 ACTIONS = (
     "AttachVolume",
     "CreateSnapshot",
@@ -155,7 +152,7 @@ def new_client(session: boto3.Session, settings: Settings, region: str) -> BaseC
         read_timeout=settings.read_timeout,
         retries={"mode": "standard", "total_max_attempts": 1},
         parameter_validation=False,
-        max_pool_connections=_MAX_POOL_CONNECTIONS,
+        max_pool_connections=0,  # no limit per region: limit_client sets one for all
         user_agent_extra="dcproxy",
     )
     client: BaseClient = session.client(

@@ -1,8 +1,11 @@
-"""A time limit for a whole EC2 request: the time-outs of botocore apply to single reads only.
+"""Limits for connections to EC2: the time of a whole request, and how many are kept open.
 
-Inside ``time_limit``, the time-outs of a limited client shrink to what is left. A thread shuts down
-the connection of a request that is still in progress after its limit, such as one whose response
-arrives byte by byte.
+The time-outs of botocore apply to single reads only. Inside ``time_limit``, the time-outs of a
+limited client shrink to what is left. A thread shuts down the connection of a request that is still
+in progress after its limit, such as one whose response arrives byte by byte.
+
+The pools of urllib3 keep connections for each host. Here all pools of the process together keep at
+most ``_MAX_IDLE`` of them, and none that was not used for ``_IDLE_SECONDS``.
 """
 
 import logging
@@ -10,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _WATCH_INTERVAL = 0.25
 _SHORTEST_TIMEOUT = 0.001
+_MAX_IDLE = 256
+_IDLE_SECONDS = 30.0
 
 
 class TimeLimit:
@@ -47,6 +52,8 @@ class TimeLimit:
 
 _current: ContextVar[TimeLimit | None] = ContextVar("time_limit", default=None)
 _limits: set[TimeLimit] = set()
+_idle: dict["_LimitedConnection", float] = {}
+"""The connections in the pools, and since when."""
 _lock = threading.Lock()
 _watching_process = 0
 
@@ -73,16 +80,16 @@ def limit_client(client: BaseClient) -> None:
 
 
 def _watch() -> None:
-    """Start the thread that watches the limits of this process, also after a fork."""
+    """Start the thread that enforces the limits of this process, also after a fork."""
     global _watching_process
     if _watching_process != os.getpid():
         with _lock:
             if _watching_process != os.getpid():
                 _watching_process = os.getpid()
-                threading.Thread(target=_shut_down_expired, daemon=True).start()
+                threading.Thread(target=_enforce_limits, daemon=True).start()
 
 
-def _shut_down_expired() -> None:
+def _enforce_limits() -> None:
     while True:
         time.sleep(_WATCH_INTERVAL)
         now = time.monotonic()
@@ -93,6 +100,17 @@ def _shut_down_expired() -> None:
                 except Exception:
                     # Other requests depend on this thread.
                     log.exception("a connection could not be shut down")
+        _close_idle(now - _IDLE_SECONDS)
+
+
+def _close_idle(before: float) -> None:
+    """Close the connections that were not used since ``before``; their pools open them again."""
+    with _lock:
+        closing = [connection for connection, since in _idle.items() if since < before]
+        for connection in closing:
+            del _idle[connection]
+    for connection in closing:
+        connection.close()
 
 
 def _shut_down(limit: TimeLimit) -> None:
@@ -120,6 +138,8 @@ class _LimitedConnection:
     limit: TimeLimit | None = None
     served: socket.socket | None = None
     sock: socket.socket | None
+
+    close: Callable[[], None]
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         with _lock:
@@ -152,12 +172,26 @@ class _LimitedPool:
             connect=self.timeout.connect_timeout, read=self.timeout.read_timeout
         )
 
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        """Give out a connection."""
+        connection = super()._get_conn(timeout)  # type: ignore[misc]
+        with _lock:
+            _idle.pop(connection, None)
+        return connection
+
     def _put_conn(self, conn: Any) -> None:
         """Take a connection back, once its response was read."""
+        if conn is None:
+            return
         with _lock:
-            if conn is not None:
-                conn.limit = conn.served = None
-        super()._put_conn(conn)  # type: ignore[misc]
+            conn.limit = conn.served = None
+            is_kept = len(_idle) < _MAX_IDLE
+            if is_kept:
+                _idle[conn] = time.monotonic()
+        if is_kept:
+            super()._put_conn(conn)  # type: ignore[misc]
+        else:
+            conn.close()
 
 
 class _HTTPConnection(_LimitedConnection, AWSHTTPConnection):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from webob import Response
@@ -15,6 +16,8 @@ from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.translation import api_error, is_not_found
 
 Record = TypeVar("Record")
+
+_PIECE_BYTES = 1 << 16
 
 
 def paginate(
@@ -31,15 +34,16 @@ def paginate(
     """
     tokens = {""}
     page = call_ec2(context, parse, action, **params)
-    yield page
-    while page.next_token:
-        if page.next_token in tokens:
+    while token := page.next_token:
+        yield page
+        del page  # its client may read slowly
+        if token in tokens:
             raise EC2Error(f"EC2 in {context.region} repeats a page of the list.", Outcome.UNKNOWN)
-        tokens.add(page.next_token)
+        tokens.add(token)
         if is_streamed:
             context = context.with_new_deadline()
-        page = call_ec2(context, parse, action, NextToken=page.next_token, **params)
-        yield page
+        page = call_ec2(context, parse, action, NextToken=token, **params)
+    yield page
 
 
 def one_or_none(find: Callable[[], Record]) -> Iterator[Page[Record]]:
@@ -65,7 +69,7 @@ def list_response(
     """
     # The first page comes before the status line, so that its error still has a status.
     first = next(pages)
-    records = chain([first.records], (page.records for page in pages))
+    records = chain([first.records], map(attrgetter("records"), pages))
     render = render or context.renderer.collection
     texts = render(collection, map(translate, records), context.urls)
     if not first.next_token:
@@ -83,8 +87,10 @@ def member_response(
 
 def _stream(context: OperationContext, texts: Iterator[str]) -> Iterator[bytes]:
     try:
-        for text in texts:
-            yield text.encode()
+        # A client may read slowly: meanwhile this holds the page once, and its pieces.
+        for page in map(str.encode, texts):
+            for start in range(0, len(page), _PIECE_BYTES):
+                yield page[start : start + _PIECE_BYTES]
     except Exception as error:
         # The client must not take the list for complete.
         failure = api_error(error)

@@ -2,28 +2,35 @@
 
 import gc
 import logging
+import os
 import re
-import select
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
+import gevent.select
 import gunicorn.http.wsgi
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.sock import ssl_context
+from gunicorn.workers.ggevent import GeventWorker
 
+from dcproxy.server.connections import Connection, Connections, Listener, raise_descriptor_limit
 from dcproxy.server.logs import is_ours
 from dcproxy.settings import SettingError
 
-THREADS = 64
-"""Threads per worker, as measured: see ``docs/performance.md``."""
+CONNECTIONS = 10_000
+"""Open connections per worker; see ``docs/performance.md``."""
+
+_STOP_INTERVAL_SECONDS = 0.1
 
 
 def set_server_header(server: str) -> None:
@@ -86,7 +93,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         self.load_default_config()
         defaults = {
             "worker_class": Worker,
-            "threads": THREADS,
+            "worker_connections": CONNECTIONS,
             "logger_class": _Log,
             "control_socket_disable": True,
             # Else gunicorn believes headers of clients on loopback and on Unix sockets.
@@ -124,9 +131,11 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Create the process that manages the workers. Raises ``SettingError``."""
         self.check()
         try:
-            return _Arbiter(self)
+            arbiter = _Arbiter(self)
         except Exception as error:
             raise SettingError(f"logging cannot be set up: {error!r}") from error
+        raise_descriptor_limit(arbiter.log.info)
+        return arbiter
 
 
 _COMMAND_LINE_ONLY = {"chdir", "config", "daemon", "pythonpath"}
@@ -188,22 +197,67 @@ def _unblock_stop_signals(worker: Any) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """Closes the port as soon as it stops.
+class Worker(GeventWorker):  # type: ignore[misc]
+    """gunicorn's gevent worker, with time limits for connections and its own way to stop.
 
-    The worker of gunicorn keeps it open until its last request has ended, and resets the
-    connections made meanwhile. A balancer sends a refused connection to another server.
+    A worker that stops serves the connections which have arrived and closes the port at once, so
+    that a balancer sends new ones to another server. That of gunicorn resets those in the queue.
     """
 
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Accept connections or not; a stopping worker accepts those already in the queue."""
-        super().set_accept_enabled(enabled)
-        if not (enabled or self.alive):
-            while self.sockets:
-                listener = self.sockets.pop()
-                while select.select([listener], [], [], 0)[0]:
-                    self.accept(listener)
-                listener.close()
+    def run(self) -> None:
+        """Serve until a signal ends the worker, and then the requests that have begun."""
+        raise_descriptor_limit(self.log.info)
+        self._open: set[Connection] = set()
+        self._tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
+        pool = Connections(self.worker_connections)
+        listeners = [Listener(own, partial(self.handle, own), spawn=pool) for own in self.sockets]
+        for listener in listeners:
+            if self.cfg.workers > 1:
+                listener.max_accept = 1  # as the worker of gunicorn: the others get their share
+            listener.start()
+        while self.alive:
+            self.notify()
+            # A signal writes into this pipe.
+            if gevent.select.select([self.PIPE[0]], [], [], 1.0)[0]:
+                os.read(self.PIPE[0], 1)
+        for listener in listeners:
+            listener.close_after_queue()
+        end = time.monotonic() + self.cfg.graceful_timeout
+        while pool and time.monotonic() < end:
+            self.notify()
+            for connection in self._open:
+                connection.close_if_idle()
+            pool.join(timeout=_STOP_INTERVAL_SECONDS)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve one connection."""
+        with suppress(OSError):  # it may be closed already
+            if self._tls is not None:
+                client = self._tls.wrap_socket(
+                    client, server_side=True, do_handshake_on_connect=False
+                )
+            connection = Connection(
+                client, self.cfg.keepalive, needs_handshake=self._tls is not None
+            )
+            self._open.add(connection)
+            try:
+                # gunicorn asks the listener for its address, which a stopping worker has closed.
+                super().handle(connection, connection, addr)
+            finally:
+                self._open.discard(connection)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> None:
+        """Serve one request."""
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except StopIteration:  # the connection is not kept
+            sock.end_response()
+            raise
+        sock.await_next_request()
+
+    def timeout_ctx(self) -> AbstractContextManager[None]:
+        """Set no time limit: the connection has its own."""
+        return nullcontext()
 
 
 class _Log(Logger):  # type: ignore[misc]

@@ -39,6 +39,8 @@ class Metrics(NamedTuple):
     creates_unsettled: Counter
     logins_failed: Counter
     requests_over_capacity: Counter
+    clients_stalled: Counter
+    accept_pauses: Counter
     build_info: Gauge
 
     def record_ec2_call(self, action: str, result: str) -> None:
@@ -80,6 +82,12 @@ def get_metrics() -> Metrics:
             "dcproxy_requests_over_capacity",
             "Requests refused because too many were in progress",
             ["limit"],
+        ),
+        clients_stalled=Counter(
+            "dcproxy_clients_stalled", "Clients that took nothing of their response"
+        ),
+        accept_pauses=Counter(
+            "dcproxy_accept_pauses", "Times that a worker had no room for another connection"
         ),
         build_info=Gauge(
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"

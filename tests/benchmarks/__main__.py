@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.benchmarks.figures import FIGURES
 from tests.benchmarks.hostile import hostile
 from tests.benchmarks.soak import soak
-from tests.benchmarks.threads import print_threads
+from tests.benchmarks.workers import print_workers
 
 BENCHMARKS = FIGURES | {"hostile": hostile, "soak": soak}
 
@@ -28,17 +28,17 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"which: {', '.join(BENCHMARKS)}, threads")
+    parser.add_argument("names", nargs="*", help=f"which: {', '.join(BENCHMARKS)}, workers")
     parser.add_argument("--rounds", type=int, default=60, help="requests of each side")
     parser.add_argument("--minutes", type=float, default=10, help="duration of soak")
     parser.add_argument("--smoke", action="store_true", help="the shortest, targets not judged")
     parser.add_argument("--json", action="store_true", help="for machines")
     given = parser.parse_args()
     for name in given.names:
-        if name not in {*BENCHMARKS, "threads"}:
-            parser.error(f"there is no benchmark {name!r}: {', '.join(BENCHMARKS)}, threads")
-    if given.names == ["threads"]:
-        print_threads(machine())
+        if name not in {*BENCHMARKS, "workers"}:
+            parser.error(f"there is no benchmark {name!r}: {', '.join(BENCHMARKS)}, workers")
+    if given.names == ["workers"]:
+        print_workers(machine())
         return
     if given.smoke:
         given.rounds, given.minutes = 2, 0.05

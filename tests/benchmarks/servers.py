@@ -15,12 +15,13 @@ _HELD = {"01", "04", "08"}
 
 
 @contextmanager
-def dcproxy(ec2_url, threads=32, options=None):
+def dcproxy(ec2_url, arguments=servers.WORKER, options=None):
     """Run gunicorn with dcproxy in front of an EC2, and give its one worker."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = ("--worker-class=gthread", f"--threads={threads}")
-        with servers.gunicorn(Path(folder), ec2_url, *arguments, options=options) as server:
-            yield Worker(server)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        servers.gunicorn(Path(folder), ec2_url, *arguments, options=options) as server,
+    ):
+        yield Worker(server)
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def empty():
     """Run gunicorn with the application that does nothing, and give its one worker."""
     with tempfile.TemporaryDirectory() as folder:
         command = [servers.BIN / "gunicorn", "tests.benchmarks.empty:app"]
-        options = ["--bind=127.0.0.1:0", "--worker-class=gthread", "--threads=32"]
+        options = ["--bind=127.0.0.1:0", *servers.WORKER]
         log = Path(folder) / "log"
         root = Path(__file__).parents[2]
         with servers.running(command + options, log, cwd=root) as server:

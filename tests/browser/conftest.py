@@ -4,18 +4,18 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.support.chromium import HTTP_CREDENTIALS, launch_chromium
-from tests.support.servers import THREADS, gunicorn
+from tests.support.servers import WORKER, gunicorn
 
 
 @pytest.fixture(scope="module")
 def site(moto_url, tmp_path_factory):
-    with gunicorn(tmp_path_factory.mktemp("browser"), moto_url, *THREADS) as server:
+    with gunicorn(tmp_path_factory.mktemp("browser"), moto_url, *WORKER) as server:
         yield f"http://localhost:{server.port}/api"
 
 
 @pytest.fixture
 def programmed_site(tmp_path, programmed_ec2):
-    with gunicorn(tmp_path, programmed_ec2.url, *THREADS) as server:
+    with gunicorn(tmp_path, programmed_ec2.url, *WORKER) as server:
         yield f"http://localhost:{server.port}/api"
 
 

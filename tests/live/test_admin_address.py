@@ -13,7 +13,7 @@ from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_responses import snapshots_page
 from tests.support.servers import (
     BIN,
-    THREADS,
+    WORKER,
     free_port,
     gunicorn,
     proxy_ini,
@@ -62,7 +62,7 @@ def by_filter(tmp_path, endpoint, admin):
 
 def by_gunicorn(tmp_path, endpoint, admin):
     options = {"admin_bind": admin, "capacity": 1}
-    return gunicorn(tmp_path, endpoint, "--bind", admin, *THREADS, options=options)
+    return gunicorn(tmp_path, endpoint, "--bind", admin, *WORKER, options=options)
 
 
 def status_of(address, path, more=""):

@@ -17,7 +17,7 @@ from lxml import etree
 from tests.support.balancers import DEPLOY
 from tests.support.certificates import make_certificate
 from tests.support.programs import require_program
-from tests.support.servers import BIN, PROXY_INI, THREADS, free_port, gunicorn, running
+from tests.support.servers import BIN, PROXY_INI, WORKER, free_port, gunicorn, running
 
 RULES = DEPLOY / "prometheus-rules.yml"
 KINDS = ("ConfigMap", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy")
@@ -195,7 +195,7 @@ def test_gunicorn_serves_tls(tmp_path, moto_url, by):
     with ExitStack() as stack:
         if by == "gunicorn":
             options = ("--certfile", signed, "--keyfile", key)
-            server = stack.enter_context(gunicorn(tmp_path, moto_url, *THREADS, *options))
+            server = stack.enter_context(gunicorn(tmp_path, moto_url, *WORKER, *options))
         else:
             ini = tmp_path / "proxy.ini"
             files = f"workers = 2\ncertfile = {signed}\nkeyfile = {key}"

@@ -11,7 +11,7 @@ from tests.support.ec2_responses import created_response, snapshot_item, snapsho
 from tests.support.endpoints import refusing_endpoint
 from tests.support.old_server import running_old_server
 from tests.support.responders import always
-from tests.support.servers import BIN, running, wait_until
+from tests.support.servers import BIN, WORKER, running, wait_until
 
 PIPELINE = """
 [pipeline:main]
@@ -40,8 +40,7 @@ def front(old, ec2_server, tmp_path_factory):
     ini = folder / "pipeline.ini"
     ini.write_text(PIPELINE.format(ec2=ec2_server.url, old=old.url))
     command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0"]
-    threads = ["--worker-class", "gthread", "--threads", "8"]
-    with running(command + threads, folder / "log") as server:
+    with running([*command, *WORKER], folder / "log") as server:
         yield server
 
 

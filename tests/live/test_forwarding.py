@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.servers import BIN, THREADS, gunicorn, proxy_ini, running
+from tests.support.servers import BIN, WORKER, gunicorn, proxy_ini, running
 
 HEADERS = {
     "X-Forwarded-For": "192.0.2.1",
@@ -20,7 +20,7 @@ HEADERS = {
 
 
 def gunicorn_alone(tmp_path, endpoint, unix_socket, *arguments):
-    return gunicorn(tmp_path, endpoint, "--bind", f"unix:{unix_socket}", *THREADS, *arguments)
+    return gunicorn(tmp_path, endpoint, "--bind", f"unix:{unix_socket}", *WORKER, *arguments)
 
 
 def gunicorn_as_documented(tmp_path, endpoint, unix_socket):

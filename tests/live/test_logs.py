@@ -16,7 +16,7 @@ from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.callers import AUTHORIZATION, CALLER
 from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
 from tests.support.responders import always, second_page_fails
-from tests.support.servers import BIN, PROXY_INI, THREADS, gunicorn, running, wait_until
+from tests.support.servers import BIN, PROXY_INI, WORKER, gunicorn, running, wait_until
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OWN_LOGGERS = """
@@ -149,7 +149,7 @@ def test_health_and_metrics_requests_are_not_logged(server):
 def test_log_line_in_text_format(tmp_path, ec2_server, programmed_ec2):
     programmed_ec2.respond = always(error_response("AuthFailure", 401, "Two\nlines."))
     replace = [("#log_format = json", "log_format = text")]
-    with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replace) as server:
+    with gunicorn(tmp_path, ec2_server.url, *WORKER, replace=replace) as server:
         server.get(SNAPSHOTS, {"Authorization": AUTHORIZATION, "X-Request-Id": "readable"})
         log = wait_until(lambda: re.search(".*readable.*", server.log.read_text()), "the line")
     assert re.fullmatch(
@@ -165,7 +165,7 @@ def test_loggers_of_the_file_replace_the_default_under_gunicorn(
     tmp_path, ec2_server, programmed_ec2
 ):
     replace = [("[app:main]", OWN_LOGGERS + "[app:main]")]
-    with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replace) as server:
+    with gunicorn(tmp_path, ec2_server.url, *WORKER, replace=replace) as server:
         server.get("/api")
         own = tmp_path / "own.log"
         wait_until(lambda: "GET /api 200" in own.read_text(), "the line in the operator's log")

@@ -13,7 +13,7 @@ from tests.support.ec2_responses import snapshot_item, snapshots_page
 from tests.support.ec2_server import programmed_ec2_server
 from tests.support.programs import require_program
 from tests.support.responders import always
-from tests.support.servers import THREADS, free_port, gunicorn, wait_until
+from tests.support.servers import WORKER, free_port, gunicorn, wait_until
 
 HOST_VARIABLES = ("AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
@@ -47,7 +47,7 @@ def proxy(tmp_path):
 
 def show_snapshot(tmp_path, endpoint, **environment):
     env = {name: value for name, value in os.environ.items() if name not in HOST_VARIABLES}
-    with gunicorn(tmp_path, endpoint, *THREADS, env=env | environment) as server:
+    with gunicorn(tmp_path, endpoint, *WORKER, env=env | environment) as server:
         response, body = server.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
     return response.status, etree.fromstring(body)
 

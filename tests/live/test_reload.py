@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.servers import (
     BIN,
     PROXY_INI,
-    THREADS,
+    WORKER,
     children,
     gunicorn,
     replaced,
@@ -130,7 +130,7 @@ def test_metrics_under_gunicorn_are_sums_with_a_multiprocess_folder(tmp_path, mo
     folder = tmp_path / "metrics"
     folder.mkdir()
     env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
-    with gunicorn(tmp_path, moto_url, *THREADS, "--workers=2", env=env) as server:
+    with gunicorn(tmp_path, moto_url, *WORKER, "--workers=2", env=env) as server:
         for _ in range(20):
             server.get("/api")
         assert {metric(server, *REQUESTS) for _ in range(10)} == {20}
@@ -182,7 +182,7 @@ def megabytes(pid):
     [
         ("page_size = 1000", "page_size = 4", "page_size = '4' is not allowed"),
         ("workers = 2", "workers = many", "workers = 'many'"),
-        ("threads = 64", "threads = 0", "threads = '0'"),
+        ("graceful_timeout = 45", "threads = 0", "threads = '0'"),
         ("graceful_timeout = 45", "worker_class = nope", "worker_class = 'nope'"),
         (
             "#certfile = /etc/dcproxy/",

@@ -23,7 +23,7 @@ from tests.support.ec2_responses import (
     snapshots_page,
 )
 from tests.support.responders import always
-from tests.support.servers import THREADS, gunicorn, wait_until
+from tests.support.servers import WORKER, gunicorn, wait_until
 
 DEBUG = """
 [loggers]
@@ -47,7 +47,7 @@ format = %(name)s %(message)s
 def test_log_contains_no_secret_of_a_malformed_request(ec2_server, programmed_ec2, tmp_path):
     programmed_ec2.respond = always(error_response("InternalError", 500))
     secret = AUTHORIZATION.split()[1]
-    with gunicorn(tmp_path, ec2_server.url, *THREADS) as server:
+    with gunicorn(tmp_path, ec2_server.url, *WORKER) as server:
         address = f"{SNAPSHOTS}?secret={CALLER[1]}"
         server.get(address, {"Authorization": AUTHORIZATION})
         for unreadable in (
@@ -80,7 +80,7 @@ def test_no_secret_in_responses_debug_logs_or_process_titles(
     programmed_ec2.respond = always(ec2_response)
     marker = "[app:main]"
     replaced = [(marker, DEBUG + marker), ("retry_attempts = 3", "retry_attempts = 1")]
-    with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replaced) as server:
+    with gunicorn(tmp_path, ec2_server.url, *WORKER, replace=replaced) as server:
         seen = ""
         for method, address in (
             ("GET", "/metrics"),
@@ -123,7 +123,7 @@ def test_no_secret_of_an_account_in_responses_debug_logs_or_process_titles(
     with gunicorn(
         tmp_path,
         ec2_server.url,
-        *THREADS,
+        *WORKER,
         replace=[(marker, DEBUG + marker)],
         options={**files.options, "own_keys": "on"},
     ) as server:
@@ -152,7 +152,7 @@ def test_no_secret_of_an_account_in_responses_debug_logs_or_process_titles(
 def test_access_log_of_gunicorn_contains_no_key(ec2_server, programmed_ec2, tmp_path):
     arguments = ("--access-logfile", "-", "--access-logformat")
     format = "ACCESS %(u)s %({Authorization}i)s %({HTTP_AUTHORIZATION}e)s"
-    with gunicorn(tmp_path, ec2_server.url, *THREADS, *arguments, format) as server:
+    with gunicorn(tmp_path, ec2_server.url, *WORKER, *arguments, format) as server:
         server.get(SNAPSHOTS, {"Authorization": AUTHORIZATION})
         wait_until(lambda: "ACCESS" in server.log.read_text(), "the line of the access log")
         log = server.log.read_text()
@@ -177,7 +177,7 @@ def test_log_of_an_exception_outside_of_dcproxy_contains_no_query(ec2_server, tm
         ("[pipeline:behind]", "[pipeline:main]"),
         ("[app:main]", "[app:other]"),
     ]
-    with gunicorn(tmp_path, ec2_server.url, *THREADS, replace=replace) as server:
+    with gunicorn(tmp_path, ec2_server.url, *WORKER, replace=replace) as server:
         response, _ = server.get("/anything?secret=of-the-query")
         assert response.status == 500
         wait_until(lambda: "ValueError: broken" in server.log.read_text(), "the traceback")

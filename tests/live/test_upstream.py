@@ -13,7 +13,7 @@ from webob import Request
 from dcproxy.app import upstream_factory
 from tests.support.certificates import make_certificate
 from tests.support.old_server import running_raw_old_server
-from tests.support.servers import BIN, running, wait_until
+from tests.support.servers import BIN, WORKER, running, wait_until
 
 INI = """
 [app:main]
@@ -45,8 +45,7 @@ def ini(old, tmp_path_factory):
 @pytest.fixture(scope="module")
 def front(ini):
     command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0"]
-    threads = ["--worker-class", "gthread", "--threads", "4"]
-    with running(command + threads, ini.with_suffix(".log")) as server:
+    with running([*command, *WORKER], ini.with_suffix(".log")) as server:
         yield server
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 PROXY_INI = Path(__file__).parents[2] / "proxy.ini"
 BIN = Path(sys.executable).parent
 LIMIT_SECONDS = 30
-THREADS = ("--worker-class", "gthread", "--threads", "4")
+WORKER = ("--worker-class=dcproxy.server.gunicorn.Worker", "--worker-connections=10000")
 
 
 def wait_until(condition, what, limit=LIMIT_SECONDS):
@@ -121,10 +121,13 @@ def with_options(text, options):
 
 
 @contextmanager
-def gunicorn(tmp_path, endpoint, *arguments, replace=(), options=None, env=None):
-    """Run gunicorn with ``proxy.ini``'s own text, only the endpoint and some options replaced."""
+def gunicorn(tmp_path, endpoint, *arguments, replace=(), options=None, env=None, prefix=()):
+    """Run gunicorn with ``proxy.ini``'s own text, only the endpoint and some options replaced.
+
+    ``prefix`` is a program, with its arguments, that runs gunicorn in its place.
+    """
     ini = tmp_path / "proxy.ini"
     ini.write_text(with_options(proxy_ini(endpoint, *replace), options or {}))
-    command = [BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0", *arguments]
+    command = [*prefix, BIN / "gunicorn", "--paste", ini, "--bind", "127.0.0.1:0", *arguments]
     with running(command, tmp_path / "gunicorn.log", cwd=tmp_path, env=env) as server:
         yield server

@@ -58,9 +58,13 @@ def _feature(feature: protocol.Feature) -> str:
 def collection(name: str, pages: Iterable[Sequence[Model]], urls: Urls) -> Iterator[str]:
     """Write the list of a collection."""
     write = _WRITERS[name](urls, "  ")
+
+    def text(page: Sequence[Model]) -> str:
+        return "".join(map(write, page))
+
     yield f"{_DECLARATION}<{name}>\n"
-    for page in pages:
-        yield "".join(map(write, page))
+    # Not a loop: its page would stay in memory while a slow client reads the text.
+    yield from map(text, pages)
     yield f"</{name}>\n"
 
 
