@@ -98,7 +98,7 @@ def encoded_prefix(environ: WSGIEnvironment) -> str:
         raise ApiError(400, "The prefix of the path is not UTF-8.") from error
     if not re.fullmatch(rb"(/[^/]+)*/?", prefix):
         raise ApiError(400, "The prefix of the path is not a path: it takes one such as /clouds.")
-    return quote(prefix.rstrip(b"/"))
+    return quote(prefix.rstrip(b"/"), safe="/!$&'()*+,;=:@")  # RFC 3986, 3.3
 
 
 def is_for_collections(http: Request, collections: Collection[str]) -> bool:
