@@ -67,7 +67,7 @@ def test_next_page_is_requested_once_the_previous_one_was_consumed(
     for chunk in chunks:
         if b"<storage_snapshot " in chunk:
             counts.append(len(programmed_ec2.requests))
-    assert counts == [1, 2, 3]
+    assert list(dict.fromkeys(counts)) == [1, 2, 3]  # a page has several pieces
 
 
 def test_closed_list_requests_no_more_pages(programmed_application, programmed_ec2):
