@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -108,7 +109,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     capacity = Capacity(settings.capacity, places_per_key, recorded.record_refusal)
 
     def respond(
-        request: ApiRequest, context: RequestContext, deadline: float, place: ExitStack
+        request: ApiRequest, context: RequestContext, deadline: float, end: ExitStack
     ) -> Response:
         if request.error is not None:
             raise request.error
@@ -119,11 +120,14 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         operation_context = OperationContext(
             request, request.urls, callers, ec2, settings, context, runtime, deadline
         )
-        if request.credentials:
-            require_caller(operation_context)
-            occupied = capacity.occupy(request.credentials, operation_context.seconds_left)
-            place.callback(occupied)
-        return operation(operation_context)
+        if not request.credentials:
+            return operation(operation_context)
+        require_caller(operation_context)
+        place = capacity.occupy(request.credentials, operation_context.seconds_left)
+        end.callback(place.close)
+        response = operation(replace(operation_context, place=place))
+        place.pause()
+        return response
 
     def handle(
         environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
@@ -139,9 +143,9 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         context.operation = request.handler or "none"
         if request.credentials and settings.accounts is None:
             context.access_key_id = request.credentials.user[-4:]
-        with ExitStack() as place:
+        with ExitStack() as end:
             try:
-                response = respond(request, context, deadline, place)
+                response = respond(request, context, deadline, end)
             except Exception as error:
                 response = error_response(request, api_error(error), context)
             add_common_headers(response, context)
@@ -150,7 +154,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             if is_read and response.status_code == 200:
                 response.headers["X-Backend-Runtime"] = f"{runtime.monotonic() - started:.6f}"
             # A list goes on calling EC2 until it is closed.
-            return ClosingIterator(response(environ, start_response), place.pop_all().close)
+            return ClosingIterator(response(environ, start_response), end.pop_all().close)
 
     operational = _operational_endpoints(settings, capacity)
     deltacloud = instrumented(handle, recorded, settings.provider)

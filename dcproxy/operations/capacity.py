@@ -1,8 +1,8 @@
 """How many requests may call EC2 at once, and how many of them of one caller."""
 
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from dcproxy.deltacloud.credentials import Credentials
 from dcproxy.deltacloud.errors import ApiError
@@ -14,9 +14,9 @@ MAX_WAIT = 1.0
 class Capacity:
     """The places of a worker for requests that call EC2.
 
-    There are ``places``, of which requests with the same credentials occupy at most
-    ``places_per_key``. ``record_refusal`` is told ``key`` or ``worker``, the limit for which a
-    request was refused.
+    ``places`` requests may call EC2 at a time. At most ``places_per_key`` with the same credentials
+    may be open, lists that their clients still read included. ``record_refusal`` is told ``key`` or
+    ``worker``, the limit for which a request was refused.
     """
 
     def __init__(
@@ -29,25 +29,25 @@ class Capacity:
         self._keys: dict[Credentials, _Key] = {}
         self._keys_lock = threading.Lock()
 
-    def occupy(self, credentials: Credentials, max_wait: float) -> Callable[[], None]:
-        """Occupy a place, and return the function that frees it.
+    def occupy(self, credentials: Credentials, max_wait: float) -> "Place":
+        """Occupy a place, which is to be closed.
 
         Where none is free, it waits for at most ``max_wait`` and ``MAX_WAIT`` seconds. Raises a 502
         ``ApiError`` when none becomes free.
         """
         wait = max(0.0, min(max_wait, MAX_WAIT))
-        # Nothing here is a generator: the garbage collector would end one that was left behind, and
-        # wait for a lock that this thread may hold.
         with ExitStack() as occupied:
             key = self._begin(credentials)
             occupied.callback(self._end, credentials, key)
             if not key.places.acquire(timeout=wait):
                 raise self._refusal("key", "This access key has too many requests in progress.")
             occupied.callback(key.places.release)
-            if not self._places.acquire(timeout=wait):
-                raise self._refusal("worker", "Too many requests are in progress.")
-            occupied.callback(self._places.release)
-            return occupied.pop_all().close
+            self._enter(wait)
+            return Place(self._enter, self._places.release, occupied.pop_all().close)
+
+    def _enter(self, max_wait: float) -> None:
+        if not self._places.acquire(timeout=max(0.0, max_wait)):
+            raise self._refusal("worker", "Too many requests are in progress.")
 
     def has_free_place(self) -> bool:
         """Tell whether a request could begin now."""
@@ -80,3 +80,48 @@ class _Key:
     def __init__(self, places: int) -> None:
         self.places = threading.Semaphore(places)
         self.requests = 0
+
+
+class Place:
+    """The place of a request, until it is closed.
+
+    After a ``pause`` it counts for its key only, except ``at_work``: clients that read their lists
+    slowly leave the worker to others.
+    """
+
+    def __init__(
+        self, enter: Callable[[float], None], leave: Callable[[], None], free: Callable[[], None]
+    ) -> None:
+        self._enter = enter
+        self._leave = leave
+        self._free = free
+        self._is_at_work = True
+
+    def pause(self) -> None:
+        """Leave the worker to others."""
+        if self._is_at_work:
+            self._is_at_work = False
+            self._leave()
+
+    @contextmanager
+    def at_work(self, max_wait: float) -> Iterator[None]:
+        """Count for the worker, after a wait of ``max_wait`` seconds at most.
+
+        Raises a 502 ``ApiError`` when no place becomes free.
+        """
+        if self._is_at_work:
+            yield
+            return
+        self._enter(max_wait)
+        self._is_at_work = True
+        try:
+            yield
+        finally:
+            self.pause()
+
+    # Not in a generator: the garbage collector would end one that was left behind, and wait for a
+    # lock that this thread may hold.
+    def close(self) -> None:
+        """Free the place."""
+        self.pause()
+        self._free()

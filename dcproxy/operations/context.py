@@ -1,6 +1,7 @@
 """What an operation works with, and how it calls EC2."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from dcproxy.ec2.client import EC2Client
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.session import AccessKey
 from dcproxy.operations.callers import Caller, Callers
+from dcproxy.operations.capacity import Place
 from dcproxy.operations.translation import api_error
 from dcproxy.settings import Settings
 
@@ -23,7 +25,7 @@ class OperationContext:
     """One operation.
 
     ``urls`` are the hrefs of its request. ``deadline`` is the time of ``Runtime.monotonic`` until
-    which EC2 may be called.
+    which EC2 may be called. Without a ``place``, its calls count for no ``Capacity``.
     """
 
     request: ApiRequest
@@ -34,6 +36,7 @@ class OperationContext:
     request_context: RequestContext
     runtime: Runtime
     deadline: float
+    place: Place | None = None
 
     @property
     def region(self) -> str:
@@ -88,17 +91,19 @@ def call_ec2(
     response. Raises ``EC2Error``, and ``ApiError`` when the request has no credentials.
     """
     caller = require_caller(context)
+    place = context.place
     try:
-        return context.ec2.call(
-            context.region,
-            _access_key(context, caller),
-            context.request_context,
-            context.deadline,
-            parse,
-            action,
-            is_repeatable=is_repeatable,
-            **params,
-        )
+        with place.at_work(context.seconds_left) if place else nullcontext():
+            return context.ec2.call(
+                context.region,
+                _access_key(context, caller),
+                context.request_context,
+                context.deadline,
+                parse,
+                action,
+                is_repeatable=is_repeatable,
+                **params,
+            )
     except EC2Error as error:
         if caller.is_account and api_error(error).status == 401:
             # The password is right: the client cannot mend this.

@@ -271,7 +271,7 @@ def _settle_in_background(
     unlogged = RequestContext(
         request_context.request_id, request_context.method, request_context.path
     )
-    later = replace(context, deadline=deadline, request_context=unlogged)
+    later = replace(context, deadline=deadline, request_context=unlogged, place=None)
 
     def look_for_duplicates() -> None:
         for delay in BACKGROUND_DELAYS:

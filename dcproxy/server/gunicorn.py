@@ -255,6 +255,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
             raise
         sock.await_next_request()
 
+    def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
+        """Answer a request that cannot be parsed, or whose application has failed."""
+        super().handle_error(req, client, addr, exc)
+        client.end_response()
+
     def timeout_ctx(self) -> AbstractContextManager[None]:
         """Set no time limit: the connection has its own."""
         return nullcontext()

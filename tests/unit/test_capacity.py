@@ -13,21 +13,21 @@ def test_callers_without_requests_are_forgotten():
     places = Capacity(2, 1, lambda limit: None)
     for number in range(100):
         credentials = Credentials(f"key-{number}", "secret")
-        free = places.occupy(credentials, 0)
+        place = places.occupy(credentials, 0)
         with pytest.raises(ApiError):
             places.occupy(credentials, 0)
-        free()
+        place.close()
     assert places._keys == {}
     assert places.has_free_place()
 
 
 def test_request_that_is_interrupted_while_it_waits_is_forgotten(monkeypatch):
     places = Capacity(1, 1, lambda limit: None)
-    free = places.occupy(CALLER, 0)
+    place = places.occupy(CALLER, 0)
     monkeypatch.setattr(places._keys[CALLER].places, "acquire", interrupt)
     with pytest.raises(KeyboardInterrupt):
         places.occupy(CALLER, 1)
-    free()
+    place.close()
     assert places._keys == {}
 
 

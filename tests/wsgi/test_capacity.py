@@ -8,7 +8,7 @@ from webob import Request
 
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.application import client_of, shared_application
-from tests.support.callers import AUTHORIZATION, CALLER, register_caller
+from tests.support.callers import CALLER, basic_authorization, register_caller
 from tests.support.documents import read_xml
 from tests.support.ec2_responses import snapshot_item, snapshots_page
 from tests.support.responders import endless_pages, second_page_fails
@@ -50,9 +50,11 @@ def occupy(app, programmed_ec2):
     with ThreadPoolExecutor() as pool:
 
         def start(*callers):
+            before = len(programmed_ec2.requests)
             for caller in callers * PLACES_PER_KEY:
                 waiting.append(pool.submit(client_of(app, caller).get, SNAPSHOTS))
-            wait_until(lambda: len(programmed_ec2.requests) == len(waiting), "requests to EC2")
+            expected = before + len(callers) * PLACES_PER_KEY
+            wait_until(lambda: len(programmed_ec2.requests) == expected, "requests to EC2")
 
             def end():
                 answered.set()
@@ -118,14 +120,15 @@ def test_check_of_credentials_needs_a_place(app, occupy):
     client_of(app).get("/api?force_auth=1", status=502)
 
 
-def open_list(app):
-    """Request a list of CALLER; give its body, which is to be read."""
-    request = Request.blank(SNAPSHOTS, headers={"Authorization": AUTHORIZATION})
+def open_list(app, caller=CALLER):
+    """Request a list; give its body, which is to be read."""
+    headers = {"Authorization": basic_authorization(":".join(caller))}
+    request = Request.blank(SNAPSHOTS, headers=headers)
     _, _, body = request.call_application(app)
     return body
 
 
-def test_list_occupies_its_place_until_it_is_closed(app, programmed_ec2):
+def test_list_counts_for_its_caller_until_it_is_closed(app, programmed_ec2):
     programmed_ec2.respond = endless_pages
     lists = [open_list(app) for _ in range(PLACES_PER_KEY)]
     for body in lists:
@@ -134,6 +137,30 @@ def test_list_occupies_its_place_until_it_is_closed(app, programmed_ec2):
     lists[0].close()
     open_list(app).close()
     lists[1].close()
+
+
+def test_lists_that_are_read_slowly_leave_the_worker_to_others(app, programmed_ec2):
+    programmed_ec2.respond = endless_pages
+    lists = [open_list(app, caller) for caller in (CALLER, OTHER) * PLACES_PER_KEY]
+    for body in lists:
+        assert next(iter(body))
+    programmed_ec2.respond = lambda request: snapshots_page(snapshot_item("snap-12345678"))
+    client_of(app, THIRD).get(SNAPSHOT, status=200)
+    for body in lists:
+        body.close()
+
+
+def test_further_page_of_a_list_waits_for_a_place(app, occupy, programmed_ec2):
+    respond_late, programmed_ec2.respond = programmed_ec2.respond, endless_pages
+    body = open_list(app, THIRD)
+    assert next(iter(body))
+    programmed_ec2.respond = respond_late
+    end = occupy(CALLER, OTHER)
+    with ThreadPoolExecutor() as pool:
+        rest = pool.submit(b"".join, body)
+        end()
+        assert b"snap-12345678" in rest.result()
+    body.close()
 
 
 def test_broken_list_frees_its_place(app, programmed_ec2):
