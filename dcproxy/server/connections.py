@@ -128,7 +128,7 @@ class Connection:
 
 
 class Connections(Pool):
-    """The greenlets of all connections of a worker, at most as many as it has descriptors for."""
+    """The greenlets of the connections to an address, no more than there are descriptors for."""
 
     def __init__(self, wanted: int) -> None:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

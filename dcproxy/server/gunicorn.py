@@ -209,8 +209,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         raise_descriptor_limit(self.log.info)
         self._open: set[Connection] = set()
         self._tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
-        pool = Connections(self.worker_connections)
-        listeners = [Listener(own, partial(self.handle, own), spawn=pool) for own in self.sockets]
+        # Each has its own, so that the address of the operational endpoints stays open.
+        pools = [Connections(self.worker_connections) for _ in self.sockets]
+        listeners = [
+            Listener(own, partial(self.handle, own), spawn=pool)
+            for own, pool in zip(self.sockets, pools, strict=True)
+        ]
         for listener in listeners:
             if self.cfg.workers > 1:
                 listener.max_accept = 1  # as the worker of gunicorn: the others get their share
@@ -223,11 +227,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         for listener in listeners:
             listener.close_after_queue()
         end = time.monotonic() + self.cfg.graceful_timeout
-        while pool and time.monotonic() < end:
+        while any(pools) and time.monotonic() < end:
             self.notify()
             for connection in self._open:
                 connection.close_if_idle()
-            pool.join(timeout=_STOP_INTERVAL_SECONDS)
+            for pool in pools:
+                pool.join(timeout=_STOP_INTERVAL_SECONDS)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection."""

@@ -219,8 +219,13 @@ def test_requests_of_one_address_are_limited(balanced):
         return not received or received.split(b"\r\n\r\n")[-1].startswith(b"<error status='502'")
 
     with Attackers(front) as attackers:
-        attackers.open(LIMIT_PER_ADDRESS + 10, HALF_BODY, addresses=["127.0.0.9"])
-        wait_until(lambda: is_refused("127.0.0.9"), "the address to be limited")
+        attackers.open(LIMIT_PER_ADDRESS, HALF_BODY, addresses=["127.0.0.9"])
+
+        def is_limited():
+            attackers.open(1, HALF_BODY, addresses=["127.0.0.9"])
+            return is_refused("127.0.0.9")
+
+        wait_until(is_limited, "the address to be limited")
         assert not is_refused("127.0.0.10")
     wait_until(lambda: not is_refused("127.0.0.9"), "the limit to end")
 
