@@ -122,8 +122,12 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         )
         if not request.credentials:
             return operation(operation_context)
-        require_caller(operation_context)
-        place = capacity.occupy(request.credentials, operation_context.seconds_left)
+        caller = require_caller(operation_context)
+        credentials = request.credentials
+        if caller.is_account:
+            # Nothing checks a token that is sent with the password of an account.
+            credentials = replace(credentials, session_token="")
+        place = capacity.occupy(credentials, operation_context.seconds_left)
         end.callback(place.close)
         response = operation(replace(operation_context, place=place))
         place.pause()

@@ -244,7 +244,7 @@ def _config_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """
     profiles: dict[str, Any] = {}
     source = name
-    while source and source not in profiles:
+    while source in config["profiles"] and source not in profiles:
         profiles[source] = {"role_session_name": name, **config["profiles"][source]}
         source = profiles[source].get("source_profile")
     return {**config, "profiles": profiles}

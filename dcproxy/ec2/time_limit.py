@@ -109,8 +109,8 @@ def _close_idle(before: float) -> None:
         closing = [connection for connection, since in _idle.items() if since < before]
         for connection in closing:
             del _idle[connection]
-    for connection in closing:
-        connection.close()
+            # Under the lock: nobody takes it from its pool meanwhile.
+            connection.close()
 
 
 def _shut_down(limit: TimeLimit) -> None:

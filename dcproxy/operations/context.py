@@ -108,5 +108,6 @@ def call_ec2(
         if caller.is_account and api_error(error).status == 401:
             # The password is right: the client cannot mend this.
             message = f"EC2 does not accept the credentials of the account {caller.name}: {error}"
-            raise EC2Error(message, Outcome.REFUSED) from error
+            lost = error.earlier_response_lost
+            raise EC2Error(message, Outcome.REFUSED, earlier_response_lost=lost) from error
         raise

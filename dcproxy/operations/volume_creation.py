@@ -61,9 +61,10 @@ def create(
 
 
 def _first_available_zone(context: OperationContext) -> str:
-    for zone in call_ec2(context, xml.zones, "DescribeAvailabilityZones").records:
-        if zone.state == "available":
-            return zone.name
+    zones = call_ec2(context, xml.zones, "DescribeAvailabilityZones").records
+    # The first by name: EC2 lists them in any order, and a repeated create needs the same zone.
+    if available := [zone.name for zone in zones if zone.state == "available"]:
+        return min(available)
     raise ApiError(
         400,
         f"realm_id is missing, and EC2 in {context.region} names no zone that is available.",

@@ -29,6 +29,8 @@ def error_of(tmp_path, profile="", **options):
         f"{ROLE}source_profile = base\n",
         f"{ROLE}credential_source = Ec2InstanceMetadata\nregion = eu-west-1\n",
         f"{ROLE}source_profile = reader\naws_access_key_id = A\naws_secret_access_key = s\n",
+        f"{ROLE}source_profile = hub\n[profile hub]\nsource_profile = gone\n"
+        "aws_access_key_id = A\naws_secret_access_key = s\n",
         f"{ROLE}web_identity_token_file = /nowhere\n",
         f"{SSO}sso_session = corp\n[sso-session corp]\nsso_region = us-east-1\n",
         f"{SSO}sso_start_url = https://corp.awsapps.com/start\nsso_region = us-east-1\n",

@@ -27,6 +27,15 @@ def test_create_without_a_realm_is_in_the_first_available_zone(programmed_client
     assert model.actions == ["DescribeAvailabilityZones", "CreateVolume"]
 
 
+def test_default_realm_does_not_depend_on_the_order_of_the_zones(
+    programmed_client, model, monkeypatch
+):
+    zones = {"us-east-1c": "available", "us-east-1b": "available"}
+    monkeypatch.setattr("tests.support.ec2_volumes.ZONES", zones)
+    volume = programmed_client.post(VOLUMES, status=201)
+    assert volume.lxml.findtext("realm_id") == "us-east-1b"
+
+
 def test_create_where_no_zone_is_available_is_400_that_asks_for_the_realm(
     programmed_client, programmed_ec2, model, monkeypatch
 ):
