@@ -174,12 +174,13 @@ def test_search_lists_each_snapshot_once(programmed_client, programmed_ec2):
 
 
 def test_search_works_in_moto(client, ec2, volume_id, snapshot_id):
-    tag = {"ResourceType": "snapshot", "Tags": [{"Key": "Name", "Value": "zebra stripes"}]}
+    word = f"zebra-{volume_id}"  # other tests use the same moto
+    tag = {"ResourceType": "snapshot", "Tags": [{"Key": "Name", "Value": f"{word} stripes"}]}
     named = ec2.create_snapshot(VolumeId=volume_id, TagSpecifications=[tag])["SnapshotId"]
-    described = ec2.create_snapshot(VolumeId=volume_id, Description="of a zebra")["SnapshotId"]
+    described = ec2.create_snapshot(VolumeId=volume_id, Description=f"of a {word}")["SnapshotId"]
     for text, ids in {
-        "zebra": {named, described},
-        "zebra*": {named},
+        word: {named, described},
+        f"{word}*": {named},
         snapshot_id: {snapshot_id},
         volume_id: {named, described, snapshot_id},
     }.items():
