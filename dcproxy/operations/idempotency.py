@@ -60,7 +60,7 @@ def create_token(context: OperationContext, parameters: Sequence[str]) -> Token 
                 400, "Idempotency-Key is not supported here: the option create_tag is off."
             )
         return None
-    request = f"{context.runtime.random.getrandbits(128):032x}"
+    request = _random(context)
     if not has_key(context):
         return Token(request, request, request, is_keyed=False)
     name = _digest_of_key(context)
@@ -74,12 +74,16 @@ def client_token(context: OperationContext) -> str:
     """
     if has_key(context):
         return _digest_of_key(context)
-    return f"{context.runtime.random.getrandbits(128):032x}"
+    return _random(context)
 
 
 def has_key(context: OperationContext) -> bool:
     """Tell whether the request has an Idempotency-Key."""
     return "Idempotency-Key" in context.request.http.headers
+
+
+def _random(context: OperationContext) -> str:
+    return f"{context.runtime.random.getrandbits(128):032x}"
 
 
 def _digest_of_key(context: OperationContext) -> str:

@@ -29,8 +29,8 @@ def create(
     """Make one volume, whatever response is lost, and return it. Empty parameters are unset.
 
     ``capacity`` is in GB. Without it, the volume has the size of its snapshot, or 1 GB. Without
-    ``realm_id``, it is in the first available zone. Raises ``EC2Error`` when EC2 refuses, and
-    ``ApiError``: a 502 when it is unknown whether there is a volume.
+    ``realm_id``, it is in the first available zone by name. Raises ``EC2Error`` when EC2
+    refuses, and ``ApiError``: a 502 when it is unknown whether there is a volume.
     """
     params: dict[str, Any] = {"ClientToken": client_token(context)}
     params["AvailabilityZone"] = realm_id or _first_available_zone(context)
