@@ -1,15 +1,19 @@
-"""What HTML pages need in addition to documents: choices of a form, and a reload."""
+"""What HTML pages need in addition to documents: choices and errors of a form, and a reload."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.models import ErrorDocument
+from dcproxy.deltacloud.responses import error_response
 from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Page
 from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.translation import api_error
 
 Record = TypeVar("Record")
 
@@ -47,3 +51,22 @@ def reload(context: OperationContext, response: Response, href: str) -> None:
     """
     if context.request.format.is_page and context.request.query.get("reload") != "off":
         response.headers["Refresh"] = f"{_RELOAD_SECONDS}; url={href}"
+
+
+def create_or_form(
+    context: OperationContext,
+    create: Callable[[OperationContext], Response],
+    form: Callable[[OperationContext, ErrorDocument], str],
+) -> Response:
+    """Run ``create``. When it fails, a page gets ``form`` again, with what the person filled in.
+
+    For other formats, raises what ``create`` raises.
+    """
+    try:
+        return create(context)
+    except (ApiError, EC2Error) as error:
+        request = context.request
+        if not request.format.is_page:
+            raise
+        render = partial(form, context)
+        return error_response(request, api_error(error), context.request_context, render)

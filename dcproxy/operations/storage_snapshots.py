@@ -10,16 +10,15 @@ from webob import Response
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import ErrorDocument, StorageVolume
 from dcproxy.deltacloud.renderers import html
-from dcproxy.deltacloud.responses import document_response, error_response
+from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import xml
-from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import DetailedSnapshot, Page, Snapshot
 from dcproxy.operations import snapshot_creation, translation
 from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.deletion import delete, delete_by_post
 from dcproxy.operations.ids import SNAPSHOT_ID, VOLUME_ID, check_id
 from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
-from dcproxy.operations.pages import check_is_page, choices, reload
+from dcproxy.operations.pages import check_is_page, choices, create_or_form, reload
 from dcproxy.settings import OWNERS
 
 AnySnapshot = TypeVar("AnySnapshot", Snapshot, DetailedSnapshot)
@@ -157,12 +156,11 @@ def _offered_volumes(context: OperationContext) -> Sequence[StorageVolume]:
 
 def create(context: OperationContext) -> Response:
     """``POST /api/storage_snapshots`` with ``volume_id``, ``name`` and ``description``."""
-    try:
-        snapshot = _create(context)
-    except (ApiError, EC2Error) as error:
-        if not context.request.format.is_page:
-            raise
-        return _filled_form(context, error)
+    return create_or_form(context, _created, _filled_form)
+
+
+def _created(context: OperationContext) -> Response:
+    snapshot = _create(context)
     response = _snapshot_response(context, snapshot, 201)
     response.location = context.urls.member("storage_snapshots", snapshot.id)
     return response
@@ -184,15 +182,9 @@ def _create(context: OperationContext) -> Snapshot:
     )
 
 
-def _filled_form(context: OperationContext, error: Exception) -> Response:
-    """Send the form again, with the error and what the person filled in."""
-    request = context.request
-
-    def render(document: ErrorDocument) -> str:
-        volumes = _offered_volumes(context) if document.parameter == "volume_id" else ()
-        return html.new_storage_snapshot(request.parameters, context.urls, volumes, document)
-
-    return error_response(request, translation.api_error(error), context.request_context, render)
+def _filled_form(context: OperationContext, document: ErrorDocument) -> str:
+    volumes = _offered_volumes(context) if document.parameter == "volume_id" else ()
+    return html.new_storage_snapshot(context.request.parameters, context.urls, volumes, document)
 
 
 def destroy(context: OperationContext) -> Response:

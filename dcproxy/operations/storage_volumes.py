@@ -8,16 +8,15 @@ from webob import Response
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import ErrorDocument, Realm
 from dcproxy.deltacloud.renderers import html
-from dcproxy.deltacloud.responses import document_response, error_response
+from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import xml
-from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Attachment, Page, Volume
 from dcproxy.operations import translation, volume_attachment, volume_creation
 from dcproxy.operations.context import OperationContext, call_ec2
 from dcproxy.operations.deletion import delete, delete_by_post, see_other
 from dcproxy.operations.ids import INSTANCE_ID, SNAPSHOT_ID, VOLUME_ID, check_id
 from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
-from dcproxy.operations.pages import check_is_page, choices, reload
+from dcproxy.operations.pages import check_is_page, choices, create_or_form, reload
 
 MAX_CAPACITY = 65_536
 """GB of the largest volume of EC2."""
@@ -56,12 +55,11 @@ def create(context: OperationContext) -> Response:
 
     They are ``snapshot_id``, ``capacity``, ``realm_id``, ``name`` and ``description``.
     """
-    try:
-        volume = _create(context)
-    except (ApiError, EC2Error) as error:
-        if not context.request.format.is_page:
-            raise
-        return _filled_form(context, error)
+    return create_or_form(context, _created, _filled_form)
+
+
+def _created(context: OperationContext) -> Response:
+    volume = _create(context)
     response = _volume_response(context, volume, 201)
     response.location = context.urls.member("storage_volumes", volume.id)
     return response
@@ -79,15 +77,9 @@ def _create(context: OperationContext) -> Volume:
     )
 
 
-def _filled_form(context: OperationContext, error: Exception) -> Response:
-    """Send the form again, with the error and what the person filled in."""
-    request = context.request
-
-    def render(document: ErrorDocument) -> str:
-        realms = _offered_realms(context) if document.parameter else ()
-        return html.new_storage_volume(request.parameters, context.urls, realms, document)
-
-    return error_response(request, translation.api_error(error), context.request_context, render)
+def _filled_form(context: OperationContext, document: ErrorDocument) -> str:
+    realms = _offered_realms(context) if document.parameter else ()
+    return html.new_storage_volume(context.request.parameters, context.urls, realms, document)
 
 
 def destroy(context: OperationContext) -> Response:
