@@ -13,7 +13,7 @@ from werkzeug.utils import import_string
 from werkzeug.wsgi import ClosingIterator
 
 from dcproxy import settings, upstream
-from dcproxy.context import RequestContext, Runtime
+from dcproxy.auth.caller import Callers
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS, SERVER
 from dcproxy.deltacloud.request import ApiRequest, encoded_prefix, is_for_collections, read_request
@@ -21,17 +21,18 @@ from dcproxy.deltacloud.responses import add_common_headers, error_response, opt
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
 from dcproxy.ec2.client import EC2Client
-from dcproxy.operations.callers import Callers
+from dcproxy.operations.call import ApiCall
 from dcproxy.operations.capacity import Capacity
-from dcproxy.operations.context import OperationContext, require_caller
 from dcproxy.operations.translation import api_error, provider_names
-from dcproxy.server import connections, gunicorn, logs, metrics
+from dcproxy.request_log import RequestLog
+from dcproxy.runtime import Runtime
+from dcproxy.server import connections, log_format, metrics, worker
 from dcproxy.server.connections import TimeLimits
-from dcproxy.server.instrumentation import instrumented, with_context
+from dcproxy.server.instrumentation import instrumented, with_request_log
 from dcproxy.server.transport import arrived_at, ignore_forwarding
 from dcproxy.settings import Settings, UpstreamSettings
 
-Operation = Callable[[OperationContext], Response]
+Operation = Callable[[ApiCall], Response]
 
 _RUNTIME = Runtime()
 
@@ -44,11 +45,11 @@ def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
 
     Raises ``SettingError`` for an option that is not known or not allowed.
     """
-    gunicorn.set_server_header(SERVER)
-    gunicorn.hide_requests_in_logs()
+    worker.set_server_header(SERVER)
+    worker.hide_requests_in_logs()
     ours = _settings(global_conf, options)
     connections.set_time_limits(TimeLimits(ours.request_timeout, ours.idle_timeout))
-    logs.configure(ours.log_format, global_conf.get("__file__"))
+    log_format.configure(ours.log_format, global_conf.get("__file__"))
     app = application(ours)
     # botocore's models live as long as the worker: garbage collection need not visit them again.
     gc.collect()
@@ -90,7 +91,7 @@ def upstream_factory(global_conf: dict[str, str], **options: str) -> WSGIApplica
     Raises ``SettingError``.
     """
     ours = settings.from_options(options, UpstreamSettings)
-    return with_context(upstream.upstream_handler(ours))
+    return with_request_log(upstream.upstream_handler(ours))
 
 
 def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplication:
@@ -109,7 +110,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     capacity = Capacity(settings.capacity, places_per_key, recorded.record_refusal)
 
     def respond(
-        request: ApiRequest, context: RequestContext, deadline: float, end: ExitStack
+        request: ApiRequest, request_log: RequestLog, deadline: float, end: ExitStack
     ) -> Response:
         if request.error is not None:
             raise request.error
@@ -117,24 +118,24 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             return options_response(request.allow)
         assert request.urls is not None  # noqa: S101 (a request without an error has them)
         operation = operations[request.handler]
-        operation_context = OperationContext(
-            request, request.urls, callers, ec2, settings, context, runtime, deadline
+        api_call = ApiCall(
+            request, request.urls, callers, ec2, settings, request_log, runtime, deadline
         )
         if not request.credentials:
-            return operation(operation_context)
-        caller = require_caller(operation_context)
+            return operation(api_call)
+        caller = api_call.caller
         credentials = request.credentials
         if caller.is_account:
             # Nothing checks a token that is sent with the password of an account.
             credentials = replace(credentials, session_token="")
-        place = capacity.occupy(credentials, operation_context.seconds_left)
+        place = capacity.occupy(credentials, api_call.seconds_left)
         end.callback(place.close)
-        response = operation(replace(operation_context, place=place))
+        response = operation(replace(api_call, place=place))
         place.pause()
         return response
 
     def handle(
-        environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
+        environ: WSGIEnvironment, start_response: StartResponse, request_log: RequestLog
     ) -> Iterable[bytes]:
         started = runtime.monotonic()
         deadline = started + settings.deadline - _RESPONSE_SECONDS
@@ -143,16 +144,16 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         # for dates out of range.
         http.range = http.if_modified_since = None
         request = read_request(http, providers, settings.trusted_hosts)
-        context.provider = request.provider or ""
-        context.operation = request.handler or "none"
+        request_log.provider = request.provider or ""
+        request_log.operation = request.handler or "none"
         if request.credentials and settings.accounts is None:
-            context.access_key_id = request.credentials.user[-4:]
+            request_log.access_key_id = request.credentials.user[-4:]
         with ExitStack() as end:
             try:
-                response = respond(request, context, deadline, end)
+                response = respond(request, request_log, deadline, end)
             except Exception as error:
-                response = error_response(request, api_error(error), context)
-            add_common_headers(response, context)
+                response = error_response(request, api_error(error), request_log)
+            add_common_headers(response, request_log)
             collection, _, operation = request.handler.partition(".")
             is_read = collection in COLLECTIONS and operation in {"index", "show"}
             if is_read and response.status_code == 200:

@@ -22,11 +22,11 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import is_hop_by_hop_header, parse_list_header
 from werkzeug.wsgi import ClosingIterator, LimitedStream, get_content_length
 
-from dcproxy.context import Handler, RequestContext
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.parameters import check_transfer_coding
 from dcproxy.deltacloud.request import read_format
 from dcproxy.deltacloud.responses import VIA, abort_response, add_common_headers, error_response
+from dcproxy.request_log import Handler, RequestLog
 from dcproxy.settings import UpstreamSettings
 
 _REQUEST_PIECE_BYTES = 16 * 1024
@@ -51,22 +51,22 @@ def upstream_handler(settings: UpstreamSettings) -> Handler:
     connect = _connector(settings)
 
     def handle(
-        environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
+        environ: WSGIEnvironment, start_response: StartResponse, request_log: RequestLog
     ) -> Iterable[bytes]:
         try:
-            response = _exchange(environ, context, base, connect)
+            response = _exchange(environ, request_log, base, connect)
         except ApiError as error:
             if error.status == 502:
                 log.warning(
                     "the server at %s: %s",
                     base,
                     type(error.__cause__).__name__,
-                    extra={"request_id": context.request_id},
+                    extra={"request_id": request_log.request_id},
                 )
-            failure = _failure(environ, context, error)
+            failure = _failure(environ, request_log, error)
             return failure(environ, start_response)
         start_response(response.status, response.headers)
-        body = _abort_when_cut(response.body, environ, context)
+        body = _abort_when_cut(response.body, environ, request_log)
         return ClosingIterator(body, response.close)
 
     return handle
@@ -102,7 +102,7 @@ def _connector(settings: UpstreamSettings) -> Callable[[], socket.socket]:
 
 def _exchange(
     environ: WSGIEnvironment,
-    context: RequestContext,
+    request_log: RequestLog,
     base: str,
     connect: Callable[[], socket.socket],
 ) -> _UpstreamResponse:
@@ -110,7 +110,7 @@ def _exchange(
 
     Raises ``ApiError``: 400 and 501 for the request, 502 for the old server.
     """
-    request, body = _request(environ, context, base)
+    request, body = _request(environ, request_log, base)
     try:
         connection = connect()
     except OSError as error:
@@ -151,9 +151,9 @@ def _server_error(what: str) -> ApiError:
     return ApiError(502, f"The server behind this one {what}.")
 
 
-def _failure(environ: WSGIEnvironment, context: RequestContext, error: ApiError) -> Response:
-    response = error_response(read_format(Request(environ)), error, context)
-    add_common_headers(response, context)
+def _failure(environ: WSGIEnvironment, request_log: RequestLog, error: ApiError) -> Response:
+    response = error_response(read_format(Request(environ)), error, request_log)
+    add_common_headers(response, request_log)
     return response
 
 
@@ -161,14 +161,14 @@ def _failure(environ: WSGIEnvironment, context: RequestContext, error: ApiError)
 
 
 def _request(
-    environ: WSGIEnvironment, context: RequestContext, base: str
+    environ: WSGIEnvironment, request_log: RequestLog, base: str
 ) -> tuple[h11.Request, Iterator[bytes]]:
     check_transfer_coding(environ)
     is_chunked = "HTTP_TRANSFER_ENCODING" in environ
     if environ["REQUEST_METHOD"] == "CONNECT":
         raise ApiError(501, "The method CONNECT is not supported.")
     url = urlsplit(base)
-    target = _target(environ, context)
+    target = _target(environ, request_log)
     headers = _request_headers(environ, url.netloc)
     if is_chunked:
         headers.append(("Transfer-Encoding", "chunked"))
@@ -183,7 +183,7 @@ def _request(
     return request, _request_body(environ, is_chunked)
 
 
-def _target(environ: WSGIEnvironment, context: RequestContext) -> str:
+def _target(environ: WSGIEnvironment, request_log: RequestLog) -> str:
     """Return the request target as the client sent it, without scheme and host.
 
     gunicorn and some other servers hand it over; without it, it is put together.
@@ -191,7 +191,7 @@ def _target(environ: WSGIEnvironment, context: RequestContext) -> str:
     raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
     if not raw:
         query = environ.get("QUERY_STRING")
-        return context.path + (f"?{query}" if query else "")
+        return request_log.path + (f"?{query}" if query else "")
     host = _SCHEME_AND_HOST.match(raw)
     path = raw[host.end() :] if host else raw
     return path if path == "*" or path.startswith("/") else f"/{path}"
@@ -290,15 +290,17 @@ def _response_headers(response: h11.Response) -> Headers:
 
 
 def _abort_when_cut(
-    body: Iterator[bytes], environ: WSGIEnvironment, context: RequestContext
+    body: Iterator[bytes], environ: WSGIEnvironment, request_log: RequestLog
 ) -> Iterator[bytes]:
     try:
         yield from body
     except (h11.RemoteProtocolError, OSError) as error:
         log.error(
-            "a response was cut: %s", type(error).__name__, extra={"request_id": context.request_id}
+            "a response was cut: %s",
+            type(error).__name__,
+            extra={"request_id": request_log.request_id},
         )
-        raise abort_response(context.connection, environ["SERVER_PROTOCOL"]) from error
+        raise abort_response(request_log.connection, environ["SERVER_PROTOCOL"]) from error
 
 
 def _end_to_end(headers: Headers) -> Headers:

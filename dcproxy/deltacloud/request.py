@@ -10,12 +10,11 @@ from wsgiref.types import WSGIEnvironment
 from webob import Request
 from werkzeug.sansio.utils import host_is_trusted
 
-from dcproxy.deltacloud import parameters, routes
-from dcproxy.deltacloud.credentials import Credentials, parse_credentials
+from dcproxy.auth.keys import Credentials, read_credentials
+from dcproxy.deltacloud import negotiation, parameters, routes
 from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.negotiation import Format
 from dcproxy.deltacloud.protocol import DRIVER
-from dcproxy.deltacloud.renderers import negotiation
-from dcproxy.deltacloud.renderers.negotiation import Format
 from dcproxy.deltacloud.urls import ENTRY_POINT, Urls, split_matrix
 
 _FORM_PARAMETERS = {"_method", "capacity", "instance_id", "snapshot_id", "volume_id"}
@@ -71,12 +70,6 @@ def read_request(
     except ApiError as error:
         known["error"] = error
     return ApiRequest(http=http, **known)
-
-
-def read_credentials(http: Request) -> Credentials:
-    """Read the credentials of a request. Raises a 401 ``ApiError`` when it has none."""
-    headers = http.headers
-    return parse_credentials(headers.get("Authorization"), headers.get("X-Amz-Security-Token"))
 
 
 def read_format(http: Request) -> ApiRequest:

@@ -9,12 +9,12 @@ from http import HTTPStatus
 
 from webob import Response
 
-from dcproxy.context import RequestContext
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import ErrorDocument
+from dcproxy.deltacloud.negotiation import Format
 from dcproxy.deltacloud.protocol import DRIVER, SERVER
-from dcproxy.deltacloud.renderers.negotiation import Format
 from dcproxy.deltacloud.request import ApiRequest
+from dcproxy.request_log import RequestLog
 
 VIA = "1.1 dcproxy"
 HEADERS = {
@@ -28,12 +28,12 @@ HEADERS = {
 """Headers of every Deltacloud response."""
 
 
-def add_common_headers(response: Response, context: RequestContext) -> None:
+def add_common_headers(response: Response, request_log: RequestLog) -> None:
     """Add the headers of every Deltacloud response."""
     response.headers.update(HEADERS.items())
-    response.headers["X-Request-Id"] = context.request_id
-    if context.provider:
-        response.headers["X-Deltacloud-Provider"] = context.provider
+    response.headers["X-Request-Id"] = request_log.request_id
+    if request_log.provider:
+        response.headers["X-Deltacloud-Provider"] = request_log.provider
 
 
 def options_response(methods: Sequence[str]) -> Response:
@@ -62,19 +62,19 @@ def streaming_response(format: Format, body: Iterator[bytes]) -> Response:
 def error_response(
     request: ApiRequest,
     error: ApiError,
-    context: RequestContext,
+    request_log: RequestLog,
     render: Callable[[ErrorDocument], str] | None = None,
 ) -> Response:
-    """Send an error in the format of its request, and record it in ``context``.
+    """Send an error in the format of its request, and record it in ``request_log``.
 
     ``render`` writes the document in place of the renderer of the format. A 401 has a challenge.
     The message of a 5xx ends with the request id, by which the log line is found.
     """
-    context.record_error(error.message, error.code, error.status, error.__cause__)
-    context.is_refused = error.is_refusal
+    request_log.record_error(error.message, error.code, error.status, error.__cause__)
+    request_log.is_refused = error.is_refusal
     message = error.message
     if error.status >= 500:
-        message = f"{message} (X-Request-Id: {context.request_id})"
+        message = f"{message} (X-Request-Id: {request_log.request_id})"
     query_string = request.http.query_string
     reason = HTTPStatus(error.status).phrase
     document = ErrorDocument(
@@ -82,8 +82,8 @@ def error_response(
         reason=reason,
         message=message,
         code=error.code or reason,
-        url=context.path + (f"?{query_string}" if query_string else ""),
-        provider=context.provider,
+        url=request_log.path + (f"?{query_string}" if query_string else ""),
+        provider=request_log.provider,
         parameters={**request.query, "id": request.id} if request.id else request.query,
         parameter=error.parameter,
     )

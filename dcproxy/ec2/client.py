@@ -24,8 +24,8 @@ from botocore.exceptions import (
 )
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from dcproxy.context import RequestContext, Runtime
 from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome, outcome_of_response
+from dcproxy.ec2.reader import UnreadableError
 from dcproxy.ec2.session import (
     AccessKey,
     callers_session,
@@ -35,7 +35,8 @@ from dcproxy.ec2.session import (
     signed_with,
 )
 from dcproxy.ec2.time_limit import time_limit
-from dcproxy.ec2.xml import UnreadableError
+from dcproxy.request_log import RequestLog
+from dcproxy.runtime import Runtime
 from dcproxy.settings import Settings, setting_error
 
 Result = TypeVar("Result")
@@ -93,7 +94,7 @@ class EC2Client:
         self,
         region: str,
         access_key: AccessKey,
-        context: RequestContext,
+        request_log: RequestLog,
         deadline: float,
         parse: Callable[[bytes], Result],
         action: str,
@@ -103,7 +104,7 @@ class EC2Client:
     ) -> Result:
         """Call ``action`` with ``params``, both named as in the EC2 API reference.
 
-        ``parse`` reads the native XML of the response; ``context`` records the attempts. A
+        ``parse`` reads the native XML of the response; ``request_log`` records the attempts. A
         repeatable call is repeated until EC2 carries it out or refuses it, at most
         ``retry_attempts`` times in all. It ends before ``deadline``, a time of
         ``Runtime.monotonic``. Raises ``EC2Error``.
@@ -118,15 +119,15 @@ class EC2Client:
             with signed_with(access_key), time_limit(left) as limit:
                 try:
                     result = method(**params)
-                    context.ec2_request_ids.extend(request_id(result))
+                    request_log.ec2_request_ids.extend(request_id(result))
                     return self._parsed(parse, result["NativeXML"])
                 except Exception as error:
                     if isinstance(error, ClientError):
-                        context.ec2_request_ids.extend(request_id(error.response))
+                        request_log.ec2_request_ids.extend(request_id(error.response))
                     raise _ec2_error(error, region, access_key, limit.has_expired) from error
 
         with self._recording(action):
-            return self._repeating(attempt, context, deadline) if is_repeatable else attempt()
+            return self._repeating(attempt, request_log, deadline) if is_repeatable else attempt()
 
     def _parsed(self, parse: Callable[[bytes], Result], response: bytes) -> Result:
         if len(response) < _LONG_RESPONSE_BYTES:
@@ -137,7 +138,7 @@ class EC2Client:
             return parse(response)
 
     def _repeating(
-        self, attempt: Callable[[], Result], context: RequestContext, deadline: float
+        self, attempt: Callable[[], Result], request_log: RequestLog, deadline: float
     ) -> Result:
         runtime = self._runtime
         is_lost = False
@@ -155,7 +156,7 @@ class EC2Client:
             return state.attempt_number >= self._settings.retry_attempts or next_attempt > deadline
 
         def count_retry(state: RetryCallState) -> None:
-            context.retries += 1
+            request_log.retries += 1
 
         retrying = Retrying(
             sleep=runtime.sleep,

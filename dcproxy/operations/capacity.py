@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from dcproxy.deltacloud.credentials import Credentials
+from dcproxy.auth.keys import Credentials
 from dcproxy.deltacloud.errors import ApiError
 
 MAX_WAIT = 1.0

@@ -8,16 +8,16 @@ from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.routes import allowed_methods
-from dcproxy.ec2 import xml
+from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error
-from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.call import ApiCall
 from dcproxy.operations.translation import is_not_found
 
 
-def delete(context: OperationContext, action: str, **params: Any) -> Response:
+def delete(call: ApiCall, action: str, **params: Any) -> Response:
     """Delete a member with DeleteSnapshot or DeleteVolume, and return 204. Raises ``EC2Error``."""
     try:
-        call_ec2(context, partial(xml.deleted, action=action), action, **params)
+        call.ec2(partial(reader.deleted, action=action), action, **params)
     except EC2Error as error:
         # An earlier attempt, whose response was lost, has deleted it.
         if not (error.earlier_response_lost and is_not_found(error)):
@@ -26,21 +26,21 @@ def delete(context: OperationContext, action: str, **params: Any) -> Response:
 
 
 def delete_by_post(
-    context: OperationContext, collection: str, destroy: Callable[[OperationContext], Response]
+    call: ApiCall, collection: str, destroy: Callable[[ApiCall], Response]
 ) -> Response:
     """Run ``destroy`` for a POST with ``_method=delete``; a page is followed by the collection.
 
     Raises a 405 ``ApiError`` for any other POST, and what ``destroy`` raises.
     """
-    request = context.request
+    request = call.request
     if request.parameters.get("_method", "").lower() != "delete":
         raise ApiError(
             405,
             "POST is allowed here only with the parameter _method=delete.",
             headers={"Allow": ", ".join(allowed_methods(request.http.path_info))},
         )
-    response = destroy(context)
-    return see_other(context.urls.collection(collection)) if request.format.is_page else response
+    response = destroy(call)
+    return see_other(call.urls.collection(collection)) if request.format.is_page else response
 
 
 def see_other(href: str) -> Response:

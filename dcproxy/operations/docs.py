@@ -5,18 +5,18 @@ from webob import Response
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS
 from dcproxy.deltacloud.responses import document_response
-from dcproxy.operations.context import OperationContext
+from dcproxy.operations.call import ApiCall
 
 
-def index(context: OperationContext) -> Response:
+def index(call: ApiCall) -> Response:
     """``GET /api/docs``."""
-    return document_response(context.request.format, context.renderer.docs(context.urls))
+    return document_response(call.request.format, call.renderer.docs(call.urls))
 
 
-def show(context: OperationContext) -> Response:
+def show(call: ApiCall) -> Response:
     """``GET /api/docs/:collection``."""
-    name = context.request.id
+    name = call.request.id
     if name not in COLLECTIONS:
         raise ApiError(404, f"There is no collection {name!r}: there are {', '.join(COLLECTIONS)}.")
-    document = context.renderer.collection_docs(name, context.urls)
-    return document_response(context.request.format, document)
+    document = call.renderer.collection_docs(name, call.urls)
+    return document_response(call.request.format, document)

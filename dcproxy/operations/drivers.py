@@ -6,21 +6,21 @@ from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import DRIVER
 from dcproxy.deltacloud.responses import document_response
 from dcproxy.operations import translation
-from dcproxy.operations.context import OperationContext
+from dcproxy.operations.call import ApiCall
 
 
-def index(context: OperationContext) -> Response:
+def index(call: ApiCall) -> Response:
     """``GET /api/drivers``; ``?id=`` leaves that one."""
-    drivers = translation.drivers(context.ec2.hosts)
-    if context.request.query.get("id", DRIVER) != DRIVER:
+    drivers = translation.drivers(call.client.hosts)
+    if call.request.query.get("id", DRIVER) != DRIVER:
         drivers = []
-    document = context.renderer.drivers(drivers, context.urls)
-    return document_response(context.request.format, document)
+    document = call.renderer.drivers(drivers, call.urls)
+    return document_response(call.request.format, document)
 
 
-def show(context: OperationContext) -> Response:
+def show(call: ApiCall) -> Response:
     """``GET /api/drivers/:id``."""
-    if context.request.id != DRIVER:
-        raise ApiError(404, f"There is no driver {context.request.id!r}, only {DRIVER}.")
-    [driver] = translation.drivers(context.ec2.hosts)
-    return document_response(context.request.format, context.renderer.driver(driver, context.urls))
+    if call.request.id != DRIVER:
+        raise ApiError(404, f"There is no driver {call.request.id!r}, only {DRIVER}.")
+    [driver] = translation.drivers(call.client.hosts)
+    return document_response(call.request.format, call.renderer.driver(driver, call.urls))

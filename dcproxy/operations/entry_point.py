@@ -3,23 +3,23 @@
 from webob import Response
 
 from dcproxy.deltacloud.responses import document_response
-from dcproxy.ec2 import xml
+from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error, Outcome
-from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.call import ApiCall
 
 
-def show(context: OperationContext) -> Response:
+def show(call: ApiCall) -> Response:
     """``GET /api``; with ``force_auth`` it checks the credentials against EC2."""
-    request = context.request
+    request = call.request
     if request.credentials:
-        _check_credentials(context)
-    document = context.renderer.entry_point(request.provider, context.urls)
+        _check_credentials(call)
+    document = call.renderer.entry_point(request.provider, call.urls)
     return document_response(request.format, document)
 
 
-def _check_credentials(context: OperationContext) -> None:
+def _check_credentials(call: ApiCall) -> None:
     try:
-        call_ec2(context, xml.zones_response, "DescribeAvailabilityZones")
+        call.ec2(reader.zones_response, "DescribeAvailabilityZones")
     except EC2Error as error:
         # A caller who may not list zones has proved who it is.
         is_known = error.code in {"UnauthorizedOperation", "AccessDenied"}

@@ -12,7 +12,7 @@ from dcproxy.deltacloud.models import Model
 from dcproxy.deltacloud.responses import abort_response, document_response, streaming_response
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.records import Page
-from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.call import ApiCall
 from dcproxy.operations.translation import api_error, is_not_found
 
 Record = TypeVar("Record")
@@ -21,7 +21,7 @@ _PIECE_BYTES = 1 << 16
 
 
 def paginate(
-    context: OperationContext,
+    call: ApiCall,
     parse: Callable[[bytes], Page[Record]],
     action: str,
     *,
@@ -33,16 +33,16 @@ def paginate(
     Each further page of a streamed list has the time limit of a request. Raises ``EC2Error``.
     """
     tokens = {""}
-    page = call_ec2(context, parse, action, **params)
+    page = call.ec2(parse, action, **params)
     while token := page.next_token:
         yield page
         del page  # its client may read slowly
         if token in tokens:
-            raise EC2Error(f"EC2 in {context.region} repeats a page of the list.", Outcome.UNKNOWN)
+            raise EC2Error(f"EC2 in {call.region} repeats a page of the list.", Outcome.UNKNOWN)
         tokens.add(token)
         if is_streamed:
-            context = context.with_new_deadline()
-        page = call_ec2(context, parse, action, NextToken=token, **params)
+            call = call.with_new_deadline()
+        page = call.ec2(parse, action, NextToken=token, **params)
     yield page
 
 
@@ -57,7 +57,7 @@ def one_or_none(find: Callable[[], Record]) -> Iterator[Page[Record]]:
 
 
 def list_response(
-    context: OperationContext,
+    call: ApiCall,
     collection: str,
     pages: Iterator[Page[Record]],
     translate: Callable[[Sequence[Record]], Sequence[Model]],
@@ -70,22 +70,20 @@ def list_response(
     # The first page comes before the status line, so that its error still has a status.
     first = next(pages)
     records = chain([first.records], map(attrgetter("records"), pages))
-    render = render or context.renderer.collection
-    texts = render(collection, map(translate, records), context.urls)
+    render = render or call.renderer.collection
+    texts = render(collection, map(translate, records), call.urls)
     if not first.next_token:
-        return document_response(context.request.format, "".join(texts))
-    return streaming_response(context.request.format, _stream(context, texts))
+        return document_response(call.request.format, "".join(texts))
+    return streaming_response(call.request.format, _stream(call, texts))
 
 
-def member_response(
-    context: OperationContext, collection: str, model: Model, status: int = 200
-) -> Response:
+def member_response(call: ApiCall, collection: str, model: Model, status: int = 200) -> Response:
     """Send one member of a collection."""
-    document = context.renderer.member(collection, model, context.urls)
-    return document_response(context.request.format, document, status)
+    document = call.renderer.member(collection, model, call.urls)
+    return document_response(call.request.format, document, status)
 
 
-def _stream(context: OperationContext, texts: Iterator[str]) -> Iterator[bytes]:
+def _stream(call: ApiCall, texts: Iterator[str]) -> Iterator[bytes]:
     try:
         # A client may read slowly: meanwhile this holds the page once, and its pieces.
         for page in map(str.encode, texts):
@@ -94,10 +92,10 @@ def _stream(context: OperationContext, texts: Iterator[str]) -> Iterator[bytes]:
     except Exception as error:
         # The client must not take the list for complete.
         failure = api_error(error)
-        request_context = context.request_context
-        request_context.list_is_broken = True
+        log_of_request = call.log
+        log_of_request.list_is_broken = True
         # A list that was cut has failed, whatever the status of its error would be.
         status = failure.status if failure.status >= 500 else 502
-        request_context.record_error(failure.message, failure.code, status, failure.__cause__)
-        http_version = context.request.http.http_version
-        raise abort_response(request_context.connection, http_version) from error
+        log_of_request.record_error(failure.message, failure.code, status, failure.__cause__)
+        http_version = call.request.http.http_version
+        raise abort_response(log_of_request.connection, http_version) from error

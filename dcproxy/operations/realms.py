@@ -3,30 +3,30 @@
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.ec2 import xml
+from dcproxy.ec2 import reader
 from dcproxy.ec2.records import Zone
 from dcproxy.operations import translation
-from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.call import ApiCall
 from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
 
 
-def index(context: OperationContext) -> Response:
+def index(call: ApiCall) -> Response:
     """``GET /api/realms``; ``?id=`` leaves that one."""
-    if "id" in context.request.query:
-        pages = one_or_none(lambda: _zone(context, context.request.query["id"]))
+    if "id" in call.request.query:
+        pages = one_or_none(lambda: _zone(call, call.request.query["id"]))
     else:
-        pages = paginate(context, xml.zones, "DescribeAvailabilityZones")
-    return list_response(context, "realms", pages, translation.realms)
+        pages = paginate(call, reader.zones, "DescribeAvailabilityZones")
+    return list_response(call, "realms", pages, translation.realms)
 
 
-def show(context: OperationContext) -> Response:
+def show(call: ApiCall) -> Response:
     """``GET /api/realms/:id``."""
-    [realm] = translation.realms([_zone(context, context.request.id)])
-    return member_response(context, "realms", realm)
+    [realm] = translation.realms([_zone(call, call.request.id)])
+    return member_response(call, "realms", realm)
 
 
-def _zone(context: OperationContext, name: str) -> Zone:
-    for zone in call_ec2(context, xml.zones, "DescribeAvailabilityZones").records:
+def _zone(call: ApiCall, name: str) -> Zone:
+    for zone in call.ec2(reader.zones, "DescribeAvailabilityZones").records:
         if zone.name == name:
             return zone
-    raise ApiError(404, f"There is no realm {name!r} in {context.region}.")
+    raise ApiError(404, f"There is no realm {name!r} in {call.region}.")

@@ -18,10 +18,10 @@ from paste.deploy.loadwsgi import APP, SERVER, loadcontext
 
 from dcproxy.app import app_factory
 from dcproxy.server import mock
-from dcproxy.server.gunicorn import Server
-from dcproxy.server.logs import has_section
+from dcproxy.server.log_format import has_section
 from dcproxy.server.metrics import MULTIPROCESS_FOLDER
 from dcproxy.server.transport import port_or_path
+from dcproxy.server.worker import Server
 from dcproxy.settings import SettingError, Settings, from_options, setting_error
 
 Value = TypeVar("Value")

@@ -1,4 +1,4 @@
-"""Middleware that creates the context of each request, counts the request and logs it."""
+"""Middleware that creates the request_log of each request, counts the request and logs it."""
 
 import logging
 import re
@@ -11,9 +11,9 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug.wsgi import ClosingIterator
 
-from dcproxy.context import Handler, RequestContext
-from dcproxy.server.gunicorn import client_socket
+from dcproxy.request_log import Handler, RequestLog
 from dcproxy.server.metrics import Metrics
+from dcproxy.server.worker import client_socket
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+/@-]{1,200}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -21,11 +21,11 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 log = logging.getLogger("dcproxy.requests")
 
 
-def with_context(handler: Handler) -> WSGIApplication:
-    """Create a WSGI application that passes a new context to ``handler``."""
+def with_request_log(handler: Handler) -> WSGIApplication:
+    """Create a WSGI application that passes a new request_log to ``handler``."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return handler(environ, start_response, _new_context(environ))
+        return handler(environ, start_response, _new_log(environ))
 
     return app
 
@@ -38,30 +38,34 @@ def instrumented(handler: Handler, metrics: Metrics, provider: str) -> WSGIAppli
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         started = time.perf_counter()
-        context = _new_context(environ)
+        request_log = _new_log(environ)
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            context.status = int(status[:3])
-            metrics.requests.labels(context.operation, status[:3], _result(context)).inc()
-            metrics.duration.labels(context.operation).observe(time.perf_counter() - started)
+            request_log.status = int(status[:3])
+            metrics.requests.labels(request_log.operation, status[:3], _result(request_log)).inc()
+            metrics.duration.labels(request_log.operation).observe(time.perf_counter() - started)
             return start_response(status, headers, *more)
 
         def end() -> None:
-            metrics.ec2_retries.inc(context.retries)
-            metrics.logins_failed.inc(context.login_failed)
-            metrics.lists_broken.inc(context.list_is_broken)
-            metrics.creates_unsettled.inc(context.create_is_unsettled)
+            metrics.ec2_retries.inc(request_log.retries)
+            metrics.logins_failed.inc(request_log.login_failed)
+            metrics.lists_broken.inc(request_log.list_is_broken)
+            metrics.creates_unsettled.inc(request_log.create_is_unsettled)
             duration = round(time.perf_counter() - started, 6)
-            _log(context, duration, context.provider or context.default_provider or provider)
+            _log(
+                request_log,
+                duration,
+                request_log.provider or request_log.default_provider or provider,
+            )
 
-        return ClosingIterator(handler(environ, start, context), end)
+        return ClosingIterator(handler(environ, start, request_log), end)
 
     return app
 
 
-def _new_context(environ: WSGIEnvironment) -> RequestContext:
+def _new_log(environ: WSGIEnvironment) -> RequestLog:
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return RequestContext(
+    return RequestLog(
         request_id=_well_formed(_REQUEST_ID, environ.get("HTTP_X_REQUEST_ID")) or str(uuid.uuid4()),
         method=environ["REQUEST_METHOD"],
         path=quote(path, safe="/;=", encoding="latin-1"),
@@ -74,36 +78,36 @@ def _well_formed(pattern: re.Pattern[str], text: str | None) -> str:
     return text if text is not None and pattern.fullmatch(text) else ""
 
 
-def _result(context: RequestContext) -> str:
+def _result(request_log: RequestLog) -> str:
     """Tell a request that was refused, by dcproxy or by EC2, from one that failed."""
-    if context.status < 400:
+    if request_log.status < 400:
         return "ok"
-    return "refused" if context.status < 500 or context.is_refused else "failed"
+    return "refused" if request_log.status < 500 or request_log.is_refused else "failed"
 
 
-def _log(context: RequestContext, duration: float, provider: str) -> None:
-    level = logging.ERROR if context.error else logging.INFO
+def _log(request_log: RequestLog, duration: float, provider: str) -> None:
+    level = logging.ERROR if request_log.error else logging.INFO
     log.log(
-        logging.WARNING if context.is_refused else level,
+        logging.WARNING if request_log.is_refused else level,
         "%s %s %d",
-        context.method,
-        context.path,
-        context.status,
-        exc_info=context.fault,
+        request_log.method,
+        request_log.path,
+        request_log.status,
+        exc_info=request_log.fault,
         extra={
-            "request_id": context.request_id,
-            "method": context.method,
-            "path": context.path,
-            "status": context.status,
+            "request_id": request_log.request_id,
+            "method": request_log.method,
+            "path": request_log.path,
+            "status": request_log.status,
             "duration": duration,
-            "operation": context.operation,
+            "operation": request_log.operation,
             "provider": provider,
-            "account": context.account or None,
-            "access_key_id": context.access_key_id or None,
-            "ec2_request_ids": list(context.ec2_request_ids) or None,
-            "retries": context.retries,
-            "error_code": context.error_code or None,
-            "error": context.error or None,
-            "traceparent": context.traceparent or None,
+            "account": request_log.account or None,
+            "access_key_id": request_log.access_key_id or None,
+            "ec2_request_ids": list(request_log.ec2_request_ids) or None,
+            "retries": request_log.retries,
+            "error_code": request_log.error_code or None,
+            "error": request_log.error or None,
+            "traceparent": request_log.traceparent or None,
         },
     )

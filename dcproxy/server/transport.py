@@ -6,7 +6,7 @@ socket (its settings ``secure_scheme_headers`` and ``forwarder_headers``).
 
 from wsgiref.types import WSGIEnvironment
 
-from dcproxy.server.gunicorn import client_socket
+from dcproxy.server.worker import client_socket
 
 
 def arrived_at(environ: WSGIEnvironment, address: str) -> bool:

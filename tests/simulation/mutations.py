@@ -14,10 +14,10 @@ from unittest.mock import patch
 import dcproxy.app
 from dcproxy.ec2 import client
 from dcproxy.ec2.errors import EC2Error, Outcome
-from dcproxy.operations import sightings as sightings_module
-from dcproxy.operations import snapshot_creation as creation
-from dcproxy.operations.idempotency import Token
-from dcproxy.operations.sightings import Sightings
+from dcproxy.operations.creating import sightings as sightings_module
+from dcproxy.operations.creating import snapshot as creation
+from dcproxy.operations.creating.idempotency import Token
+from dcproxy.operations.creating.sightings import Sightings
 from dcproxy.operations.translation import api_error
 from tests.simulation import replica
 

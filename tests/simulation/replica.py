@@ -24,9 +24,10 @@ from botocore.httpsession import URLLib3Session
 from botocore.loaders import JSONFileLoader
 
 from dcproxy.app import application
-from dcproxy.context import RequestContext, Runtime
 from dcproxy.ec2 import time_limit
 from dcproxy.ec2.time_limit import TimeLimit
+from dcproxy.request_log import RequestLog
+from dcproxy.runtime import Runtime
 from dcproxy.settings import Settings
 from tests.simulation.ec2 import EPOCH, Request
 from tests.simulation.network import NetworkError
@@ -133,7 +134,7 @@ def installed() -> Iterator[None]:
         patch.object(TimeLimit, "seconds_left", _seconds_left),
         # Its thread would watch real time.
         patch.object(time_limit, "_watch", lambda: None),
-        patch.object(RequestContext, "client_has_left", property(_client_has_left)),
+        patch.object(RequestLog, "client_has_left", property(_client_has_left)),
         _cached_in_botocore(),
     ):
         logger.addHandler(handler)
@@ -239,8 +240,8 @@ class ClientSocket:
         self.request = request
 
 
-def _client_has_left(context: RequestContext) -> bool:
-    connection: Any = context.connection
+def _client_has_left(request_log: RequestLog) -> bool:
+    connection: Any = request_log.connection
     return connection.request.left_at is not None
 
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.httpsession import URLLib3Session
 
 import dcproxy
-from dcproxy.context import RequestContext
+from dcproxy.request_log import RequestLog
 from tests.simulation import campaign, invariants, mutations, replica, world
 from tests.simulation.actors import ClientPlan, ClientRequest
 from tests.simulation.ec2 import Behaviour
@@ -115,7 +115,7 @@ def test_impatient_client_leaves_and_repeats():
 def test_dcproxy_learns_that_the_client_has_left():
     request = ClientRequest(name="r", client="c", account="A", region="us-east-1")
     connection = replica.environ_of(request)["gunicorn.socket"]
-    context = RequestContext("r", "POST", "/api", connection=connection)
+    context = RequestLog("r", "POST", "/api", connection=connection)
     with replica.installed():
         assert not context.client_has_left
         request.left_at = 5.0

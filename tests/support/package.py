@@ -4,14 +4,14 @@ Only unit tests import the package themselves, and only the module that they tes
 """
 
 from dcproxy.app import application
-from dcproxy.context import Runtime
 from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
 from dcproxy.deltacloud.urls import Urls
 from dcproxy.ec2.session import ACTIONS, isolated_session
-from dcproxy.operations.idempotency import CREATE_TAG, REQUEST_TAG
-from dcproxy.operations.sightings import SETTLE_SECONDS
-from dcproxy.operations.snapshot_creation import BACKGROUND_DELAYS
-from dcproxy.operations.snapshot_creation import LOOK_DELAYS as POLL_DELAYS
+from dcproxy.operations.creating.idempotency import CREATE_TAG, REQUEST_TAG
+from dcproxy.operations.creating.sightings import SETTLE_SECONDS
+from dcproxy.operations.creating.snapshot import BACKGROUND_DELAYS
+from dcproxy.operations.creating.snapshot import LOOK_DELAYS as POLL_DELAYS
+from dcproxy.runtime import Runtime
 from dcproxy.server.cli import MOCK_USER
 from dcproxy.server.mock import running as running_moto
 from dcproxy.settings import Settings

@@ -14,7 +14,7 @@ from pathlib import Path
 PROXY_INI = Path(__file__).parents[2] / "proxy.ini"
 BIN = Path(sys.executable).parent
 LIMIT_SECONDS = 30
-WORKER = ("--worker-class=dcproxy.server.gunicorn.Worker", "--worker-connections=10000")
+WORKER = ("--worker-class=dcproxy.server.worker.Worker", "--worker-connections=10000")
 
 
 def wait_until(condition, what, limit=LIMIT_SECONDS):

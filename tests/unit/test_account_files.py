@@ -2,8 +2,8 @@
 
 import pytest
 
-from dcproxy.context import Runtime
-from dcproxy.operations.callers import Callers
+from dcproxy.auth.caller import Callers
+from dcproxy.runtime import Runtime
 from dcproxy.settings import SettingError, Settings
 from tests.support.accounts import BASE, role_of, role_profile, write_account_files
 

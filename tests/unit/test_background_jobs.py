@@ -2,17 +2,17 @@
 
 import threading
 
-from dcproxy import context
+from dcproxy import runtime
 
 
 def test_job_runs_in_another_thread():
     ran = threading.Event()
-    context.run_in_thread(ran.set)
+    runtime.run_in_thread(ran.set)
     assert ran.wait(10)
 
 
 def test_job_that_fails_is_logged(caplog):
-    context.run_in_thread(lambda: 1 / 0)
+    runtime.run_in_thread(lambda: 1 / 0)
     threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     for thread in threads:
         thread.join(0.5)
@@ -21,10 +21,10 @@ def test_job_that_fails_is_logged(caplog):
 
 def test_job_over_the_limit_is_dropped_with_a_warning(monkeypatch, caplog):
     slots = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(context, "_job_slots", slots)
+    monkeypatch.setattr(runtime, "_job_slots", slots)
     slots.acquire()
     ran = threading.Event()
-    context.run_in_thread(ran.set)
+    runtime.run_in_thread(ran.set)
     assert "was dropped" in caplog.text
     assert not ran.is_set()
     slots.release()

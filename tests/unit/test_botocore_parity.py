@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from dcproxy.ec2 import xml
+from dcproxy.ec2 import reader
 from dcproxy.ec2.session import isolated_session
 
 TEXTS = st.text(
@@ -171,9 +171,9 @@ def comparable(record):
 
 PARITY = settings(max_examples=150, deadline=None)
 LISTS = [
-    ("DescribeSnapshots", xml.snapshots, "Snapshots", snapshot),
-    ("DescribeVolumes", xml.volumes, "Volumes", volume),
-    ("DescribeAvailabilityZones", xml.zones, "AvailabilityZones", zone),
+    ("DescribeSnapshots", reader.snapshots, "Snapshots", snapshot),
+    ("DescribeVolumes", reader.volumes, "Volumes", volume),
+    ("DescribeAvailabilityZones", reader.zones, "AvailabilityZones", zone),
 ]
 
 
@@ -194,14 +194,14 @@ def test_list_agrees_with_botocore(action, read, member, expected):
 @given(responses("CreateSnapshot"))
 def test_created_snapshot_agrees_with_botocore(response):
     parsed = botocore_parsed("CreateSnapshot", response)
-    assert comparable(xml.created_snapshot(response, "Name").snapshot) == snapshot(parsed)
+    assert comparable(reader.created_snapshot(response, "Name").snapshot) == snapshot(parsed)
 
 
 @PARITY
 @given(responses("CreateVolume"))
 def test_created_volume_agrees_with_botocore(response):
     parsed = botocore_parsed("CreateVolume", response)
-    assert comparable(xml.created_volume(response)) == volume(parsed)
+    assert comparable(reader.created_volume(response)) == volume(parsed)
 
 
 @PARITY
@@ -209,7 +209,7 @@ def test_created_volume_agrees_with_botocore(response):
 def test_attachments_of_volumes_agree_with_botocore(response):
     volumes = botocore_parsed("DescribeVolumes", response).get("Volumes", [])
     attached = [of_volume for item in volumes for of_volume in item.get("Attachments", [])]
-    assert xml.attachments(response) == list(map(attachment, attached))
+    assert reader.attachments(response) == list(map(attachment, attached))
 
 
 @PARITY
@@ -218,10 +218,10 @@ def test_tags_of_a_volume_agree_with_botocore(response):
     volumes = botocore_parsed("DescribeVolumes", response).get("Volumes", [])
     if volumes:
         tags = [(tag.get("Key", ""), tag.get("Value", "")) for tag in volumes[0].get("Tags", [])]
-        assert xml.volume_tags(response) == tags
+        assert reader.volume_tags(response) == tags
     else:
-        with pytest.raises(xml.UnreadableError):
-            xml.volume_tags(response)
+        with pytest.raises(reader.UnreadableError):
+            reader.volume_tags(response)
 
 
 @pytest.mark.parametrize("action", ["AttachVolume", "DetachVolume"])
@@ -229,7 +229,7 @@ def test_attachment_agrees_with_botocore(action):
     @PARITY
     @given(responses(action))
     def agrees(response):
-        assert xml.attachment(response, action) == attachment(botocore_parsed(action, response))
+        assert reader.attachment(response, action) == attachment(botocore_parsed(action, response))
 
     agrees()
 
@@ -238,5 +238,5 @@ def test_attachment_agrees_with_botocore(action):
     st.one_of(st.text(max_size=40), TIMES, st.from_regex(r"[0-9TZ:+. /-]{1,30}", fullmatch=True))
 )
 def test_any_time_is_read_or_unknown(text):
-    time = xml._utc_time(text)
+    time = reader._utc_time(text)
     assert time == "" or datetime.fromisoformat(time)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dcproxy.deltacloud.credentials import Credentials
+from dcproxy.auth.keys import Credentials
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.operations.capacity import Capacity
 

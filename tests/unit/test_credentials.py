@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from dcproxy.deltacloud.credentials import Credentials, parse_credentials
+from dcproxy.auth.keys import Credentials, parse_credentials
 from dcproxy.deltacloud.errors import ApiError
 
 KEY_ID, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY/and/more/of/it"

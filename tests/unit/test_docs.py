@@ -11,8 +11,8 @@ from dataclasses import MISSING, fields
 
 import pytest
 
+from dcproxy.deltacloud.negotiation import FORMATS
 from dcproxy.deltacloud.protocol import COLLECTIONS
-from dcproxy.deltacloud.renderers.negotiation import FORMATS
 from dcproxy.deltacloud.responses import HEADERS
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
@@ -20,7 +20,7 @@ from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
 from dcproxy.ec2.session import ACTIONS
 from dcproxy.operations import translation
 from dcproxy.server.cli import main
-from dcproxy.server.logs import FIELDS, JsonLineFormatter
+from dcproxy.server.log_format import FIELDS, JsonLineFormatter
 from dcproxy.server.metrics import get_metrics
 from dcproxy.settings import SettingError, Settings, UpstreamSettings, from_options
 from tests.support.markdown import (

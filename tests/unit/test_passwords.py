@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from dcproxy.deltacloud import passwords
+from dcproxy.auth import passwords
+from dcproxy.auth.passwords import Passwords, read_passwords
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.deltacloud.passwords import Passwords, read_passwords
 from dcproxy.settings import SettingError
 from tests.support.accounts import htpasswd_line, password_hash, password_of
 
@@ -209,7 +209,7 @@ from gevent import monkey
 monkey.patch_all()
 import gevent, sys, time
 sys.path.insert(0, ".")
-from dcproxy.deltacloud import passwords
+from dcproxy.auth import passwords
 turns = []
 def slow(password, hash):
     # As bcrypt: it computes, and no other greenlet runs in its thread.

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from dcproxy.deltacloud.renderers import json, xml
-from dcproxy.ec2 import xml as ec2_xml
+from dcproxy.deltacloud import json_writer, xml_writer
+from dcproxy.ec2 import reader as ec2_xml
 from dcproxy.ec2.errors import EC2Error, outcome_of_response
 from dcproxy.ec2.records import Snapshot, Volume
 from dcproxy.operations import translation
@@ -129,9 +129,9 @@ def test_translation_equals_the_reference_translation(snapshots, pretty):
         for item in etree.fromstring(page).iterfind("e:snapshotSet/e:item", {"e": NAMESPACE})
     ]
     models = translation.storage_snapshots(ec2_xml.snapshots(page).records)
-    document = "".join(xml.collection("storage_snapshots", [models], URLS)).encode()
+    document = "".join(xml_writer.collection("storage_snapshots", [models], URLS)).encode()
     assert [json_structure_of(snapshot) for snapshot in etree.fromstring(document)] == plain
-    document = "".join(json.collection("storage_snapshots", [models], URLS))
+    document = "".join(json_writer.collection("storage_snapshots", [models], URLS))
     assert json_module.loads(document) == {"storage_snapshots": plain}
 
 

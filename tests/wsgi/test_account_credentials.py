@@ -278,7 +278,7 @@ def test_slow_source_ends_with_the_deadline(account, sts, monkeypatch):
     def wait(futures, timeout):
         waited.append(timeout)
 
-    monkeypatch.setattr("dcproxy.ec2.profiles.wait", wait)
+    monkeypatch.setattr("dcproxy.auth.profiles.wait", wait)
     response = account(role_profile("reader", sts.url), deadline=20.0).get(SNAPSHOTS, status=502)
     assert "it takes too long" in message_of(response)
     assert 0 < waited[0] <= 20

@@ -1,26 +1,19 @@
-"""What every part of the package shares: the facts of one request, and the side effects."""
+"""What is known of one request, for its log line and the metrics."""
 
-import logging
 import select
 import socket
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from random import Random, SystemRandom
-from typing import NamedTuple
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from gevent.monkey import get_original
 
 _MAX_EC2_REQUEST_IDS = 20
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(slots=True)
-class RequestContext:
+class RequestLog:
     """One request; empty values are unknown.
 
     ``path`` is percent-encoded, as the client sent it. ``connection`` is the client's socket,
@@ -77,47 +70,5 @@ class RequestContext:
         return bool(poll.poll(0))
 
 
-Handler = Callable[[WSGIEnvironment, StartResponse, RequestContext], Iterable[bytes]]
-"""A WSGI application that is handed the context of the request."""
-
-
-_MAX_JOBS = 100
-_job_slots = threading.BoundedSemaphore(_MAX_JOBS)
-
-
-def run_in_thread(job: Callable[[], None]) -> None:
-    """Run ``job`` in a thread of its own, which ends with the process.
-
-    It is dropped, with a warning, when too many run already.
-    """
-
-    def run() -> None:
-        try:
-            job()
-        except Exception:
-            log.exception("a background job failed")
-        finally:
-            _job_slots.release()
-
-    if not _job_slots.acquire(blocking=False):
-        log.warning("a background job was dropped: %d are running", _MAX_JOBS)
-        return
-    try:
-        threading.Thread(target=run, daemon=True).start()
-    except RuntimeError:
-        _job_slots.release()
-        log.warning("a background job was dropped: there is no thread for it")
-
-
-class Runtime(NamedTuple):
-    """The side effects of the package, except the network. Times are in seconds.
-
-    ``monotonic`` measures intervals. ``run_in_background`` runs a function that does not delay the
-    response.
-    """
-
-    sleep: Callable[[float], None] = time.sleep
-    monotonic: Callable[[], float] = time.monotonic
-    unix_time: Callable[[], float] = time.time
-    random: Random = SystemRandom()
-    run_in_background: Callable[[Callable[[], None]], None] = run_in_thread
+Handler = Callable[[WSGIEnvironment, StartResponse, RequestLog], Iterable[bytes]]
+"""A WSGI application that is handed the log of the request."""

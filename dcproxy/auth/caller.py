@@ -7,12 +7,13 @@ from pathlib import Path
 
 from webob import Request
 
-from dcproxy.context import RequestContext, Runtime
-from dcproxy.deltacloud.credentials import Credentials
+from dcproxy.auth.keys import Credentials
+from dcproxy.auth.passwords import Passwords, read_passwords
+from dcproxy.auth.profiles import Profiles
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.deltacloud.passwords import Passwords, read_passwords
-from dcproxy.ec2.profiles import Profiles
 from dcproxy.ec2.session import AccessKey
+from dcproxy.request_log import RequestLog
+from dcproxy.runtime import Runtime
 from dcproxy.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -58,12 +59,12 @@ class Callers:
                 )
 
     def identify(
-        self, credentials: Credentials, http: Request, context: RequestContext, seconds: float
+        self, credentials: Credentials, http: Request, request_log: RequestLog, seconds: float
     ) -> Caller:
         """Return who has sent a request, after a wait of ``seconds`` at most.
 
-        Raises a 401 ``ApiError``, which is logged and noted in ``context``, unless the caller is an
-        account with this password, or has an access key where these are let in.
+        Raises a 401 ``ApiError``, which is logged and noted in ``request_log``, unless the
+        caller is an account with this password, or has an access key where these are let in.
         """
         name = credentials.user
         if self._profiles is None or (self._own_keys and name not in self._passwords):
@@ -73,7 +74,7 @@ class Callers:
             self._passwords.verify(name, credentials.password, seconds)
         except ApiError as error:
             if error.status == 401:
-                _record_failure(name, http, context)
+                _record_failure(name, http, request_log)
             raise
         profiles = self._profiles
         return Caller(
@@ -84,12 +85,12 @@ class Callers:
         )
 
 
-def _record_failure(name: str, http: Request, context: RequestContext) -> None:
-    context.login_failed = True
+def _record_failure(name: str, http: Request, request_log: RequestLog) -> None:
+    request_log.login_failed = True
     log.warning(
         "a login failed: name %r, address %r, request %s",
         name[:_MAX_LOGGED_NAME],
         http.remote_addr,
-        context.request_id,
-        extra={"request_id": context.request_id},
+        request_log.request_id,
+        extra={"request_id": request_log.request_id},
     )

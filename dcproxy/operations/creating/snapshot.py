@@ -14,24 +14,24 @@ from functools import partial
 from itertools import chain, islice, repeat
 from typing import Any
 
-from dcproxy.context import RequestContext
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.ec2 import xml
+from dcproxy.ec2 import reader
 from dcproxy.ec2.client import back_off
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.records import CreatedSnapshot, Snapshot, TaggedSnapshot
-from dcproxy.operations.context import OperationContext, call_ec2
-from dcproxy.operations.creation import (
+from dcproxy.operations.call import ApiCall
+from dcproxy.operations.creating.idempotency import CREATE_TAG, Token, create_token
+from dcproxy.operations.creating.outcomes import (
     KEY_HAS_OTHER_PARAMETERS,
     refused_tags,
     require_client,
     tag_specifications,
     unknown_outcome,
 )
-from dcproxy.operations.idempotency import CREATE_TAG, Token, create_token
+from dcproxy.operations.creating.sightings import SETTLE_SECONDS, Sightings
 from dcproxy.operations.lists import paginate
-from dcproxy.operations.sightings import SETTLE_SECONDS, Sightings
 from dcproxy.operations.translation import is_not_found
+from dcproxy.request_log import RequestLog
 from dcproxy.settings import MAX_TAGS, RESERVED_TAGS
 
 LOOK_DELAYS = (0.5, 1.0, 2.0)
@@ -62,7 +62,7 @@ _CODES_OF_REFUSED_TAGS = {
 log = logging.getLogger(__name__)
 
 
-def create(context: OperationContext, volume_id: str, name: str, description: str) -> Snapshot:
+def create_snapshot(call: ApiCall, volume_id: str, name: str, description: str) -> Snapshot:
     """Make one snapshot, whatever response is lost, and return it.
 
     An empty ``name`` or ``description`` is none. Raises ``EC2Error`` when EC2 refuses, and
@@ -71,34 +71,32 @@ def create(context: OperationContext, volume_id: str, name: str, description: st
     params: dict[str, Any] = {"VolumeId": volume_id}
     if description:
         params["Description"] = description
-    token = create_token(context, (volume_id, name, description))
-    if token is None or context.region in context.ec2.regions_without_tags:
+    token = create_token(call, (volume_id, name, description))
+    if token is None or call.region in call.client.regions_without_tags:
         if token is not None and token.is_keyed:
             raise ApiError(
-                400, f"Idempotency-Key is not supported here: EC2 in {context.region} ignores tags."
+                400, f"Idempotency-Key is not supported here: EC2 in {call.region} ignores tags."
             )
-        tags = _tags(context, volume_id, name, {})
-        require_client(context, "snapshot")
-        return _send_once(context, params, tags)
+        tags = _tags(call, volume_id, name, {})
+        require_client(call, "snapshot")
+        return _send_once(call, params, tags)
     sightings = Sightings(token)
     if token.is_keyed:
-        began_at = context.runtime.monotonic()
-        sightings.add(_search(context, token), began_at, context.runtime.monotonic())
+        began_at = call.runtime.monotonic()
+        sightings.add(_search(call, token), began_at, call.runtime.monotonic())
         if sightings.usable:
-            return _settle(context, sightings, sends=0)
-    tags = _tags(context, volume_id, name, token.tags)
-    require_client(context, "snapshot")
-    return _create_tagged(context, params, tags, sightings)
+            return _settle(call, sightings, sends=0)
+    tags = _tags(call, volume_id, name, token.tags)
+    require_client(call, "snapshot")
+    return _create_tagged(call, params, tags, sightings)
 
 
-def _tags(
-    context: OperationContext, volume_id: str, name: str, others: Mapping[str, str]
-) -> dict[str, str]:
+def _tags(call: ApiCall, volume_id: str, name: str, others: Mapping[str, str]) -> dict[str, str]:
     """Return the tags of a new snapshot, apart from ``others``: ours, then those of its volume."""
-    tags = dict(context.settings.tags) | ({"Name": name} if name else {})
-    if not context.settings.copy_tags:
+    tags = dict(call.settings.tags) | ({"Name": name} if name else {})
+    if not call.settings.copy_tags:
         return tags
-    of_volume = call_ec2(context, xml.volume_tags, "DescribeVolumes", VolumeIds=[volume_id])
+    of_volume = call.ec2(reader.volume_tags, "DescribeVolumes", VolumeIds=[volume_id])
     copied = {
         key: value
         for key, value in sorted(of_volume)
@@ -109,10 +107,7 @@ def _tags(
 
 
 def _create_tagged(
-    context: OperationContext,
-    params: Mapping[str, Any],
-    tags: Mapping[str, str],
-    sightings: Sightings,
+    call: ApiCall, params: Mapping[str, Any], tags: Mapping[str, str], sightings: Sightings
 ) -> Snapshot:
     """Send the create until EC2 has made a snapshot, has refused, or the deadline is near."""
     token = sightings.token
@@ -120,48 +115,48 @@ def _create_tagged(
     while True:
         attempt += 1
         try:
-            created = _send(context, params, {**token.tags, **tags})
+            created = _send(call, params, {**token.tags, **tags})
         except EC2Error as error:
             if not lost and _refuses_tags(error):
-                return _create_without_tags(context, params, tags, token, error)
+                return _create_without_tags(call, params, tags, token, error)
             lost += error.outcome is Outcome.UNKNOWN
-            could_look = not lost or math.isfinite(_look(context, sightings, LOOK_DELAYS, lost))
+            could_look = not lost or math.isfinite(_look(call, sightings, LOOK_DELAYS, lost))
             if sightings.usable:
-                return _settle(context, sightings, sends=lost)
-            pause = back_off(context.runtime, attempt)
+                return _settle(call, sightings, sends=lost)
+            pause = back_off(call.runtime, attempt)
             may_repeat = (
                 could_look
                 and error.outcome is not Outcome.REFUSED
-                and attempt < context.settings.retry_attempts
-                and context.runtime.monotonic() + pause < context.deadline - RESERVED_SECONDS
+                and attempt < call.settings.retry_attempts
+                and call.runtime.monotonic() + pause < call.deadline - RESERVED_SECONDS
             )
             if not may_repeat:
                 if not lost:
                     raise
-                _settle_in_background(context, sightings, sends=lost, answered=None)
+                _settle_in_background(call, sightings, sends=lost, answered=None)
                 raise _unknown(error, token) from error
-            context.runtime.sleep(pause)
-            context.request_context.retries += 1
+            call.runtime.sleep(pause)
+            call.log.retries += 1
         else:
             if not created.is_tagged:
-                return _without_tags(context, created.snapshot)
+                return _without_tags(call, created.snapshot)
             sightings.add_created(created.snapshot)
-            return _settle(context, sightings, sends=lost + 1)
+            return _settle(call, sightings, sends=lost + 1)
 
 
-def _without_tags(context: OperationContext, snapshot: Snapshot) -> Snapshot:
+def _without_tags(call: ApiCall, snapshot: Snapshot) -> Snapshot:
     """Note that EC2 ignores tags: no snapshot can be found by them, and none is deleted."""
-    if context.region not in context.ec2.regions_without_tags:
-        context.ec2.regions_without_tags.add(context.region)
+    if call.region not in call.client.regions_without_tags:
+        call.client.regions_without_tags.add(call.region)
         log.warning(
             "EC2 in %s ignores tags: a lost response may leave a duplicate; set create_tag = off",
-            context.region,
-            extra={"request_id": context.request_context.request_id},
+            call.region,
+            extra={"request_id": call.log.request_id},
         )
     return snapshot
 
 
-def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> Snapshot:
+def _settle(call: ApiCall, sightings: Sightings, *, sends: int) -> Snapshot:
     """Look until no older snapshot can appear, delete duplicates, and return the one that stays.
 
     ``sends`` is the number of snapshots that this request may have made.
@@ -170,24 +165,24 @@ def _settle(context: OperationContext, sightings: Sightings, *, sends: int) -> S
     is_settled = _has_all(sightings, sends)
     delays = chain(SETTLE_DELAYS, repeat(SETTLE_DELAYS[-1]))
     while not is_settled:
-        now = context.runtime.monotonic()
+        now = call.runtime.monotonic()
         wake = now + next(delays)
         if math.isfinite(sightings.settled_at):
             wake = max(wake, sightings.settled_at)
-        if wake > context.deadline:
+        if wake > call.deadline:
             break
-        searched_at = _look(context, sightings, [wake - now], sends)
+        searched_at = _look(call, sightings, [wake - now], sends)
         is_settled = searched_at >= sightings.settled_at or _has_all(sightings, sends)
     answered = sightings.best.snapshot.id if is_settled or not token.is_keyed else None
     is_clean = is_settled and sightings.own_count >= sends
     if is_settled:
-        is_clean &= _delete_duplicates(context, sightings, answered)
+        is_clean &= _delete_duplicates(call, sightings, answered)
     if not is_clean:
-        _settle_in_background(context, sightings, sends=sends, answered=answered)
+        _settle_in_background(call, sightings, sends=sends, answered=answered)
     if answered is None:
         message = "EC2 has not shown in time whether there is another one with this key."
         raise _unknown(EC2Error(message, Outcome.UNKNOWN), token)
-    return _answer(context, sightings, sends)
+    return _answer(call, sightings, sends)
 
 
 def _has_all(sightings: Sightings, sends: int) -> bool:
@@ -195,7 +190,7 @@ def _has_all(sightings: Sightings, sends: int) -> bool:
     return not sightings.token.is_keyed and sightings.own_count >= sends
 
 
-def _answer(context: OperationContext, sightings: Sightings, sends: int) -> Snapshot:
+def _answer(call: ApiCall, sightings: Sightings, sends: int) -> Snapshot:
     """Return the snapshot that stays, or raise the ``ApiError`` that the client is told instead."""
     best = sightings.best
     if best.tags[0] != sightings.token.value:
@@ -205,25 +200,23 @@ def _answer(context: OperationContext, sightings: Sightings, sends: int) -> Snap
         if sightings.own_count < sends:
             raise _unknown(EC2Error(message, Outcome.UNKNOWN), sightings.token)
         raise ApiError(502, message)
-    if _may_be_deleted(context, sightings):
+    if _may_be_deleted(call, sightings):
         raise ApiError(502, "Another request with this Idempotency-Key is in progress.")
     return best.snapshot
 
 
-def _may_be_deleted(context: OperationContext, sightings: Sightings) -> bool:
+def _may_be_deleted(call: ApiCall, sightings: Sightings) -> bool:
     """Tell whether another request may still delete the best snapshot, which it has made.
 
     EC2's reads may hide from it that an older snapshot has failed.
     """
     best = sightings.best
-    age = context.runtime.unix_time() - best.snapshot.start_timestamp
+    age = call.runtime.unix_time() - best.snapshot.start_timestamp
     is_foreign = not sightings.token.made(best)
     return is_foreign and best is not sightings.oldest and age < RECENT_SECONDS
 
 
-def _delete_duplicates(
-    context: OperationContext, sightings: Sightings, answered: str | None
-) -> bool:
+def _delete_duplicates(call: ApiCall, sightings: Sightings, answered: str | None) -> bool:
     """Delete what this request has made in addition to the snapshot that stays.
 
     With a key, a failed or older snapshot is not deleted: other requests may have named it.
@@ -245,7 +238,7 @@ def _delete_duplicates(
     ]
     is_clean = True
     for tagged in duplicates:
-        is_deleted = _delete(context, tagged.snapshot.id)
+        is_deleted = _delete(call, tagged.snapshot.id)
         is_clean &= is_deleted
         if is_deleted:
             sightings.remove(tagged)
@@ -253,25 +246,23 @@ def _delete_duplicates(
 
 
 def _settle_in_background(
-    context: OperationContext, sightings: Sightings, *, sends: int, answered: str | None
+    call: ApiCall, sightings: Sightings, *, sends: int, answered: str | None
 ) -> None:
     """Go on looking for duplicates after the response, and record that there may be some."""
-    request_context = context.request_context
-    request_context.create_is_unsettled = True
+    log_of_request = call.log
+    log_of_request.create_is_unsettled = True
     log.warning(
         "a create is not settled: %d of at most %d snapshots were found by the tag %s=%s",
         sightings.own_count,
         sends,
         CREATE_TAG,
         sightings.token.value,
-        extra={"request_id": request_context.request_id},
+        extra={"request_id": log_of_request.request_id},
     )
-    deadline = context.runtime.monotonic() + sum(BACKGROUND_DELAYS) + RESERVED_SECONDS
-    # The log line of the request is written by then: its context must not change any more.
-    unlogged = RequestContext(
-        request_context.request_id, request_context.method, request_context.path
-    )
-    later = replace(context, deadline=deadline, request_context=unlogged, place=None)
+    deadline = call.runtime.monotonic() + sum(BACKGROUND_DELAYS) + RESERVED_SECONDS
+    # The log line of the request is written by then: its call must not change any more.
+    unlogged = RequestLog(log_of_request.request_id, log_of_request.method, log_of_request.path)
+    later = replace(call, deadline=deadline, log=unlogged, place=None)
 
     def look_for_duplicates() -> None:
         for delay in BACKGROUND_DELAYS:
@@ -280,7 +271,7 @@ def _settle_in_background(
             if is_clean and sightings.own_count >= sends:
                 return
 
-    context.runtime.run_in_background(look_for_duplicates)
+    call.runtime.run_in_background(look_for_duplicates)
 
 
 def _refuses_tags(error: EC2Error) -> bool:
@@ -289,11 +280,7 @@ def _refuses_tags(error: EC2Error) -> bool:
 
 
 def _create_without_tags(
-    context: OperationContext,
-    params: Mapping[str, Any],
-    tags: Mapping[str, str],
-    token: Token,
-    error: EC2Error,
+    call: ApiCall, params: Mapping[str, Any], tags: Mapping[str, str], token: Token, error: EC2Error
 ) -> Snapshot:
     """Make a snapshot where EC2 refuses its tags, unless it cannot do without them.
 
@@ -304,15 +291,12 @@ def _create_without_tags(
         raise error
     if is_needed:
         raise refused_tags(error, tags) from error
-    return _send_once(context, params, {})
+    return _send_once(call, params, {})
 
 
-def _send(
-    context: OperationContext, params: Mapping[str, Any], tags: Mapping[str, str]
-) -> CreatedSnapshot:
-    return call_ec2(
-        replace(context, deadline=context.deadline - RESERVED_SECONDS),
-        partial(xml.created_snapshot, tag=CREATE_TAG),
+def _send(call: ApiCall, params: Mapping[str, Any], tags: Mapping[str, str]) -> CreatedSnapshot:
+    return replace(call, deadline=call.deadline - RESERVED_SECONDS).ec2(
+        partial(reader.created_snapshot, tag=CREATE_TAG),
         "CreateSnapshot",
         is_repeatable=False,
         **params,
@@ -320,11 +304,9 @@ def _send(
     )
 
 
-def _send_once(
-    context: OperationContext, params: Mapping[str, Any], tags: Mapping[str, str]
-) -> Snapshot:
+def _send_once(call: ApiCall, params: Mapping[str, Any], tags: Mapping[str, str]) -> Snapshot:
     try:
-        return _send(context, params, tags).snapshot
+        return _send(call, params, tags).snapshot
     except EC2Error as error:
         if error.outcome is not Outcome.UNKNOWN:
             raise
@@ -337,27 +319,25 @@ def _unknown(error: EC2Error, token: Token | None) -> ApiError:
     return unknown_outcome(error, "snapshot", look, is_keyed=is_keyed)
 
 
-def _look(
-    context: OperationContext, sightings: Sightings, delays: Sequence[float], sends: int
-) -> float:
+def _look(call: ApiCall, sightings: Sightings, delays: Sequence[float], sends: int) -> float:
     """Search for the snapshots of a token after each delay, until all of this request are found.
 
     Returns when the last successful search began; minus infinity when all have failed.
     """
     succeeded_at = -math.inf
     for delay in delays:
-        if context.runtime.monotonic() + delay > context.deadline:
+        if call.runtime.monotonic() + delay > call.deadline:
             break
-        context.runtime.sleep(delay)
-        began_at = context.runtime.monotonic()
+        call.runtime.sleep(delay)
+        began_at = call.runtime.monotonic()
         try:
-            found = _search(context, sightings.token)
-            sightings.add(found, began_at, context.runtime.monotonic())
+            found = _search(call, sightings.token)
+            sightings.add(found, began_at, call.runtime.monotonic())
         except EC2Error as error:
             log.warning(
                 "cannot look for the snapshots of a create: %s",
                 error,
-                extra={"request_id": context.request_context.request_id},
+                extra={"request_id": call.log.request_id},
             )
         else:
             succeeded_at = began_at
@@ -366,13 +346,13 @@ def _look(
     return succeeded_at
 
 
-def _search(context: OperationContext, token: Token) -> list[TaggedSnapshot]:
+def _search(call: ApiCall, token: Token) -> list[TaggedSnapshot]:
     pages = paginate(
-        context,
-        lambda response: xml.tagged_snapshots(response, tuple(token.tags)),
+        call,
+        lambda response: reader.tagged_snapshots(response, tuple(token.tags)),
         "DescribeSnapshots",
         is_streamed=False,
-        MaxResults=context.settings.page_size,
+        MaxResults=call.settings.page_size,
         OwnerIds=["self"],
         Filters=[{"Name": f"tag:{CREATE_TAG}", "Values": [token.filter]}],
     )
@@ -381,17 +361,17 @@ def _search(context: OperationContext, token: Token) -> list[TaggedSnapshot]:
     return [tagged for tagged in records if token.matches(tagged)]
 
 
-def _delete(context: OperationContext, id: str) -> bool:
+def _delete(call: ApiCall, id: str) -> bool:
     try:
-        read = partial(xml.deleted, action="DeleteSnapshot")
-        call_ec2(context, read, "DeleteSnapshot", SnapshotId=id)
+        read = partial(reader.deleted, action="DeleteSnapshot")
+        call.ec2(read, "DeleteSnapshot", SnapshotId=id)
     except EC2Error as error:
         if not is_not_found(error):
             log.error(
                 "the duplicate snapshot %s could not be deleted: %s",
                 id,
                 error,
-                extra={"request_id": context.request_context.request_id},
+                extra={"request_id": call.log.request_id},
             )
         return False
     return True

@@ -24,7 +24,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from dcproxy.server.connections import Connection, Connections, Listener, raise_descriptor_limit
-from dcproxy.server.logs import is_ours
+from dcproxy.server.log_format import is_ours
 from dcproxy.settings import SettingError
 
 CONNECTIONS = 10_000

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2.records import TaggedSnapshot
-from dcproxy.operations.context import OperationContext, require_caller
+from dcproxy.operations.call import ApiCall
 
 CREATE_TAG = "dcproxy:create"
 REQUEST_TAG = "dcproxy:request"
@@ -48,47 +48,47 @@ class Token:
         return tagged.tags[1] == self.request
 
 
-def create_token(context: OperationContext, parameters: Sequence[str]) -> Token | None:
+def create_token(call: ApiCall, parameters: Sequence[str]) -> Token | None:
     """Return the token of a create; None when the option ``create_tag`` is off.
 
     The parameters are part of the value, so that the tag records them too. Raises a 400
     ``ApiError`` for an Idempotency-Key that is malformed or not supported.
     """
-    if not context.settings.create_tag:
-        if has_key(context):
+    if not call.settings.create_tag:
+        if has_key(call):
             raise ApiError(
                 400, "Idempotency-Key is not supported here: the option create_tag is off."
             )
         return None
-    request = _random(context)
-    if not has_key(context):
+    request = _random(call)
+    if not has_key(call):
         return Token(request, request, request, is_keyed=False)
-    name = _digest_of_key(context)
+    name = _digest_of_key(call)
     return Token(f"{name}-", f"{name}-{_digest(*parameters)}", request, is_keyed=True)
 
 
-def client_token(context: OperationContext) -> str:
+def client_token(call: ApiCall) -> str:
     """Return the ClientToken of a create, which EC2 keeps with the parameters of the create.
 
     Without an Idempotency-Key it is random. Raises a 400 ``ApiError`` for a malformed one.
     """
-    if has_key(context):
-        return _digest_of_key(context)
-    return _random(context)
+    if has_key(call):
+        return _digest_of_key(call)
+    return _random(call)
 
 
-def has_key(context: OperationContext) -> bool:
+def has_key(call: ApiCall) -> bool:
     """Tell whether the request has an Idempotency-Key."""
-    return "Idempotency-Key" in context.request.http.headers
+    return "Idempotency-Key" in call.request.http.headers
 
 
-def _random(context: OperationContext) -> str:
-    return f"{context.runtime.random.getrandbits(128):032x}"
+def _random(call: ApiCall) -> str:
+    return f"{call.runtime.random.getrandbits(128):032x}"
 
 
-def _digest_of_key(context: OperationContext) -> str:
-    key = _idempotency_key(context.request.http.headers["Idempotency-Key"])
-    return _digest(require_caller(context).name, context.region, key)
+def _digest_of_key(call: ApiCall) -> str:
+    key = _idempotency_key(call.request.http.headers["Idempotency-Key"])
+    return _digest(call.caller.name, call.region, key)
 
 
 def _digest(*texts: str) -> str:

@@ -6,9 +6,10 @@ from typing import NamedTuple, Protocol
 
 from webob.acceptparse import create_accept_header
 
+from dcproxy.deltacloud import json_writer, xml_writer
 from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.html import writer as html_writer
 from dcproxy.deltacloud.models import Driver, ErrorDocument, Model
-from dcproxy.deltacloud.renderers import html, json, xml
 from dcproxy.deltacloud.urls import Urls
 
 
@@ -52,14 +53,14 @@ class Format(NamedTuple):
     @property
     def is_page(self) -> bool:
         """Whether a person reads it in a browser."""
-        return self.renderer is html
+        return self.renderer is html_writer
 
 
 # In the order of preference for a client without one.
 FORMATS = {
-    "xml": Format("application/xml", xml),
-    "json": Format("application/json", json),
-    "html": Format("text/html", html),
+    "xml": Format("application/xml", xml_writer),
+    "json": Format("application/json", json_writer),
+    "html": Format("text/html", html_writer),
 }
 _DEFAULT = FORMATS["xml"]
 _BY_MEDIA_TYPE = {format.media_type: format for format in FORMATS.values()}

@@ -1,6 +1,6 @@
 """Records to documents, in each format."""
 
-import json as json_module
+import json
 from hashlib import sha256
 from importlib.resources import files
 
@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from dcproxy.deltacloud import json_writer, xml_writer
+from dcproxy.deltacloud.html import writer as html_writer
 from dcproxy.deltacloud.models import ErrorDocument, StorageSnapshot, StorageVolume
-from dcproxy.deltacloud.renderers import html, json, xml
 from tests.support.package import URLS
 
 SNAPSHOT = StorageSnapshot(
@@ -33,7 +34,7 @@ def read_xml(text):
 
 
 def test_snapshot_in_xml_matches_the_api_page():
-    assert xml.member(COLLECTION, SNAPSHOT._replace(description="d & e"), URLS) == (
+    assert xml_writer.member(COLLECTION, SNAPSHOT._replace(description="d & e"), URLS) == (
         "<?xml version='1.0' encoding='utf-8' ?>\n"
         "<storage_snapshot href='http://localhost:3001/api/storage_snapshots/snap-45b8d024'"
         " id='snap-45b8d024'>\n"
@@ -48,7 +49,7 @@ def test_snapshot_in_xml_matches_the_api_page():
 
 
 def test_snapshot_in_json():
-    assert json_module.loads(json.member(COLLECTION, SNAPSHOT, URLS)) == {
+    assert json.loads(json_writer.member(COLLECTION, SNAPSHOT, URLS)) == {
         "storage_snapshot": {
             "id": "snap-45b8d024",
             "href": "http://localhost:3001/api/storage_snapshots/snap-45b8d024",
@@ -67,16 +68,16 @@ def test_snapshot_in_json():
 
 def test_missing_fields_of_a_snapshot_are_omitted():
     bare = SNAPSHOT._replace(volume_id="", volume_is_known=False, created="", created_iso="")
-    assert [child.tag for child in read_xml(xml.member(COLLECTION, bare, URLS))] == [
+    assert [child.tag for child in read_xml(xml_writer.member(COLLECTION, bare, URLS))] == [
         "name",
         "state",
     ]
-    in_json = json_module.loads(json.member(COLLECTION, bare, URLS))["storage_snapshot"]
+    in_json = json.loads(json_writer.member(COLLECTION, bare, URLS))["storage_snapshot"]
     assert (in_json["created"], in_json["storage_volume"]) == (None, None)
-    html.member(COLLECTION, bare, URLS)
+    html_writer.member(COLLECTION, bare, URLS)
 
 
-@pytest.mark.parametrize("documents", [xml, json, html])
+@pytest.mark.parametrize("documents", [xml_writer, json_writer, html_writer])
 def test_list_is_rendered_page_by_page(documents):
     taken = []
 
@@ -96,11 +97,11 @@ def test_list_is_rendered_page_by_page(documents):
 def test_any_text_survives_every_format(name, description):
     snapshot = SNAPSHOT._replace(name=name, description=description)
     expected = (name, description)
-    root = read_xml(xml.member(COLLECTION, snapshot, URLS))
+    root = read_xml(xml_writer.member(COLLECTION, snapshot, URLS))
     assert (root.findtext("name", ""), root.findtext("description", "")) == expected
-    value = json_module.loads(json.member(COLLECTION, snapshot, URLS))["storage_snapshot"]
+    value = json.loads(json_writer.member(COLLECTION, snapshot, URLS))["storage_snapshot"]
     assert (value["name"], value["description"] or "") == expected
-    page = BeautifulSoup(html.member(COLLECTION, snapshot, URLS), "html.parser")
+    page = BeautifulSoup(html_writer.member(COLLECTION, snapshot, URLS), "html.parser")
     assert page.find("dd").text == expected[0]
 
 
@@ -108,7 +109,7 @@ def test_any_text_survives_every_format(name, description):
 @given(st.text(), st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_error_in_xml_is_always_well_formed(message, url, parameters):
     error = ErrorDocument(400, "Bad Request", message, "", url, "", parameters)
-    text = xml.error(error, URLS)
+    text = xml_writer.error(error, URLS)
     root = read_xml(text.encode("utf-8", "replace").decode())
     assert len(root.findall("request/param")) == len(parameters)
 
@@ -128,7 +129,7 @@ def test_white_space_in_attributes_survives():
         device=text,
         actions=(),
     )
-    document = xml.member("storage_volumes", volume, URLS)
+    document = xml_writer.member("storage_volumes", volume, URLS)
     assert "name=' a&#9;b&#10;c&#13;d '" in document
     root = read_xml(document)
     assert root.find("mount/device").get("name") == text
@@ -140,13 +141,13 @@ def test_white_space_in_attributes_survives():
 def test_any_text_survives_in_attributes(text, space):
     url = f"/api?id={space}{text}{space}"
     error = ErrorDocument(400, "Bad Request", "", "", url, "", {url: url})
-    root = read_xml(xml.error(error, URLS))
+    root = read_xml(xml_writer.error(error, URLS))
     assert root.get("url") == root.find("request/param").get("name") == url
 
 
 def test_stylesheet_is_that_of_the_npm_package():
     """Simple.css is not edited: rules of dcproxy are in style.css."""
-    [file] = (files("dcproxy.deltacloud.renderers") / "templates").glob("simple-*.css")
+    [file] = (files("dcproxy.deltacloud.html") / "templates").glob("simple-*.css")
     assert file.name == "simple-2.3.7.min.css"
     digest = "fb0624582679e4af905268e0fb461128583a49b5d9e5d8675d1c9e2fc34c7d3d"
     assert sha256(file.read_bytes()).hexdigest() == digest

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from dcproxy.ec2.records import Snapshot, TaggedSnapshot
-from dcproxy.operations.idempotency import Token
+from dcproxy.operations.creating.idempotency import Token
 
 SETTLE_SECONDS = 5.0
 """Bound on the difference between the lags of EC2's reads."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.ec2 import xml
+from dcproxy.ec2 import reader
 from dcproxy.ec2.client import back_off
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.records import Attachment, Volume
-from dcproxy.operations.context import OperationContext, call_ec2
+from dcproxy.operations.call import ApiCall
 from dcproxy.operations.translation import api_error
 
 _LOOK_DELAYS = (0.5, 1.0, 2.0)
@@ -30,25 +30,25 @@ _ATTACHED = ("attaching", "attached")
 _DEVICE = re.compile(r"(?:/dev/)?(?:sd|xvd)([a-z]+)[0-9]*")
 
 
-def attach(context: OperationContext, volume: Volume, instance_id: str, device: str) -> Volume:
+def attach_volume(call: ApiCall, volume: Volume, instance_id: str, device: str) -> Volume:
     """Attach a volume to an instance, and return it as it is then.
 
     Without ``device``, it is the first of /dev/sdf to /dev/sdp that no volume of the instance has.
     Raises ``EC2Error`` when EC2 refuses, and ``ApiError``: a 502 when the outcome is unknown.
     """
-    device = device or _first_free_device(context, instance_id)
+    device = device or _first_free_device(call, instance_id)
 
     def is_done(attachments: list[Attachment]) -> bool:
         return _is_attached(attachments, instance_id)
 
     params = {"VolumeId": volume.id, "InstanceId": instance_id, "Device": device}
-    _carry_out(context, "AttachVolume", is_done, **params)
+    _carry_out(call, "AttachVolume", is_done, **params)
     return volume._replace(
         status="in-use", instance_id=instance_id, device=device, attachment_status="attaching"
     )
 
 
-def detach(context: OperationContext, volume: Volume, instance_id: str) -> Volume:
+def detach_volume(call: ApiCall, volume: Volume, instance_id: str) -> Volume:
     """Detach a volume from an instance, and return it as it is then. Raises as ``attach``.
 
     It stays in use until the operating system of the instance has released it. An empty
@@ -59,7 +59,7 @@ def detach(context: OperationContext, volume: Volume, instance_id: str) -> Volum
         return not _is_attached(attachments, instance_id)
 
     params = {"VolumeId": volume.id} | ({"InstanceId": instance_id} if instance_id else {})
-    _carry_out(context, "DetachVolume", is_done, **params)
+    _carry_out(call, "DetachVolume", is_done, **params)
     return volume._replace(attachment_status="detaching")
 
 
@@ -70,9 +70,9 @@ def _is_attached(attachments: list[Attachment], instance_id: str) -> bool:
     )
 
 
-def _first_free_device(context: OperationContext, instance_id: str) -> str:
+def _first_free_device(call: ApiCall, instance_id: str) -> str:
     filters = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
-    attachments = call_ec2(context, xml.attachments, "DescribeVolumes", Filters=filters)
+    attachments = call.ec2(reader.attachments, "DescribeVolumes", Filters=filters)
     taken = {
         match[1]
         for attachment in attachments
@@ -89,34 +89,31 @@ def _first_free_device(context: OperationContext, instance_id: str) -> str:
 
 
 def _carry_out(
-    context: OperationContext,
-    action: str,
-    is_done: Callable[[list[Attachment]], bool],
-    **params: str,
+    call: ApiCall, action: str, is_done: Callable[[list[Attachment]], bool], **params: str
 ) -> None:
     """Send an action until EC2 has carried it out, has refused, or the deadline is near.
 
     After a lost response, ``is_done`` tells from the attachments of the volume whether EC2 has
     carried it out. Only when they show that it has not, the action is sent again.
     """
-    runtime = context.runtime
-    reserving = replace(context, deadline=context.deadline - _RESERVED_SECONDS)
+    runtime = call.runtime
+    reserving = replace(call, deadline=call.deadline - _RESERVED_SECONDS)
     attempt, is_lost = 0, False
     while True:
         attempt += 1
         try:
-            read = partial(xml.attachment, action=action)
-            call_ec2(reserving, read, action, is_repeatable=False, **params)
+            read = partial(reader.attachment, action=action)
+            reserving.ec2(read, action, is_repeatable=False, **params)
         except EC2Error as error:
             is_lost |= error.outcome is Outcome.UNKNOWN
-            is_carried_out = _look(context, params["VolumeId"], is_done) if is_lost else False
+            is_carried_out = _look(call, params["VolumeId"], is_done) if is_lost else False
             if is_carried_out:
                 return
             pause = back_off(runtime, attempt)
             may_repeat = (
                 is_carried_out is not None
                 and error.outcome is not Outcome.REFUSED
-                and attempt < context.settings.retry_attempts
+                and attempt < call.settings.retry_attempts
                 and runtime.monotonic() + pause < reserving.deadline
             )
             if not may_repeat:
@@ -124,30 +121,28 @@ def _carry_out(
                     raise _unknown(error, action) from error
                 raise
             runtime.sleep(pause)
-            context.request_context.retries += 1
+            call.log.retries += 1
         else:
             return
 
 
 def _look(
-    context: OperationContext, volume_id: str, is_done: Callable[[list[Attachment]], bool]
+    call: ApiCall, volume_id: str, is_done: Callable[[list[Attachment]], bool]
 ) -> bool | None:
     """Tell whether the attachments of a volume show an effect; None when EC2 does not show them."""
     shown = None
     for delay in _LOOK_DELAYS:
-        if context.runtime.monotonic() + delay > context.deadline:
+        if call.runtime.monotonic() + delay > call.deadline:
             break
-        context.runtime.sleep(delay)
+        call.runtime.sleep(delay)
         try:
-            attachments = call_ec2(
-                context, xml.attachments, "DescribeVolumes", VolumeIds=[volume_id]
-            )
+            attachments = call.ec2(reader.attachments, "DescribeVolumes", VolumeIds=[volume_id])
         except EC2Error as error:
             log.warning(
                 "cannot look at the attachments of %s: %s",
                 volume_id,
                 error,
-                extra={"request_id": context.request_context.request_id},
+                extra={"request_id": call.log.request_id},
             )
         else:
             shown = is_done(attachments)

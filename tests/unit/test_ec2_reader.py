@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from dcproxy.ec2 import xml
+from dcproxy.ec2 import reader
+from dcproxy.ec2.reader import UnreadableError
 from dcproxy.ec2.records import Snapshot
-from dcproxy.ec2.xml import UnreadableError
 from tests.support.ec2_responses import (
     created_response,
     snapshot_item,
@@ -60,7 +60,7 @@ PAGE = b"""<?xml version="1.0" encoding="UTF-8"?>
 
 
 def test_page_from_the_ec2_reference_is_parsed():
-    page = xml.snapshots(PAGE)
+    page = reader.snapshots(PAGE)
     assert page.records == [
         Snapshot(
             id="snap-1a2b3c4d",
@@ -83,17 +83,17 @@ def test_page_from_the_ec2_reference_is_parsed():
 
 
 def test_last_page_has_no_token():
-    assert xml.snapshots(snapshots_page("").body).next_token == ""
+    assert reader.snapshots(snapshots_page("").body).next_token == ""
 
 
 @pytest.mark.parametrize("empty", ["<snapshotSet/>", "<snapshotSet></snapshotSet>", ""])
 def test_empty_list(empty):
-    assert xml.snapshots(xml_response("DescribeSnapshotsResponse", empty).body).records == []
+    assert reader.snapshots(xml_response("DescribeSnapshotsResponse", empty).body).records == []
 
 
 def test_other_api_version_is_parsed_alike():
     old = PAGE.replace(b"2016-11-15", b"2010-08-31")
-    assert xml.snapshots(old) == xml.snapshots(PAGE)
+    assert reader.snapshots(old) == reader.snapshots(PAGE)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_missing_element_gives_an_empty_field_and_shifts_no_other(element, field
         snapshot_item(f"snap-{n}", f"vol-{n}", description=f"text {n}", name=f"name {n}")
         for n in ("11111111", "22222222", "33333333")
     )
-    whole = xml.snapshots(snapshots_page(first + second + third).body).records
-    cut = xml.snapshots(snapshots_page(first + without(second) + third).body).records
+    whole = reader.snapshots(snapshots_page(first + second + third).body).records
+    cut = reader.snapshots(snapshots_page(first + without(second) + third).body).records
     assert cut == [whole[0], whole[1]._replace(**{field: ""}), whole[2]]
 
 
@@ -139,7 +139,7 @@ def test_any_text_is_parsed_into_its_own_field(texts):
             element.tag = namespace + element.tag
         root.find(f"{namespace}snapshotSet").append(item)
         expected.append((description, name))
-    records = xml.snapshots(etree.tostring(root, encoding="utf-8")).records
+    records = reader.snapshots(etree.tostring(root, encoding="utf-8")).records
     assert [(record.description, record.name) for record in records] == expected
 
 
@@ -154,27 +154,27 @@ def test_any_text_is_parsed_into_its_own_field(texts):
 )
 def test_created_snapshot_tells_whether_its_tag_was_ignored(tag_set, is_tagged):
     item = f"<item><snapshotId>snap-12345678</snapshotId>{tag_set}</item>"
-    created = xml.created_snapshot(created_response(item).body, "dcproxy:create")
+    created = reader.created_snapshot(created_response(item).body, "dcproxy:create")
     assert created.is_tagged == is_tagged
 
 
 def test_created_snapshot_is_parsed():
     item = snapshot_item("snap-12345678", "vol-12345678", status="pending", name="weekly")
-    snapshot = xml.created_snapshot(created_response(item).body, "Name").snapshot
+    snapshot = reader.created_snapshot(created_response(item).body, "Name").snapshot
     assert (snapshot.id, snapshot.volume_id) == ("snap-12345678", "vol-12345678")
     assert (snapshot.status, snapshot.name) == ("pending", "weekly")
 
 
 @pytest.mark.parametrize("action", ["DeleteSnapshot", "DeleteVolume"])
 def test_deletion_is_parsed(action):
-    xml.deleted(xml_response(f"{action}Response", "<return>true</return>").body, action)
+    reader.deleted(xml_response(f"{action}Response", "<return>true</return>").body, action)
 
 
 @pytest.mark.parametrize("action", ["DeleteSnapshot", "DeleteVolume"])
 @pytest.mark.parametrize("root", ["DeleteSnapshotResponse", "DeleteVolumeResponse"])
 def test_denied_deletion_is_unreadable(action, root):
     with pytest.raises(UnreadableError):
-        xml.deleted(xml_response(root, "<return>false</return>").body, action)
+        reader.deleted(xml_response(root, "<return>false</return>").body, action)
 
 
 BOMB = b"""<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">%s]>""" % b"".join(
@@ -195,19 +195,19 @@ def test_document_types_and_entities_are_unreadable(prolog, reference):
     page = snapshots_page(snapshot_item("snap-12345678", description="ENTITY")).body
     hostile = page.replace(b"?>\n", b"?>" + prolog, 1).replace(b"ENTITY", reference)
     with pytest.raises(UnreadableError):
-        xml.snapshots(hostile)
+        reader.snapshots(hostile)
 
 
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_unreadable(response):
     with pytest.raises(UnreadableError):
-        xml.snapshots(response)
+        reader.snapshots(response)
 
 
 @given(st.integers(0, len(PAGE) - 1), st.binary(max_size=3))
 def test_damaged_page_is_parsed_or_unreadable(position, damage):
     try:
-        page = xml.snapshots(PAGE[:position] + damage + PAGE[position + len(damage) :])
+        page = reader.snapshots(PAGE[:position] + damage + PAGE[position + len(damage) :])
     except UnreadableError:
         return
     assert all(record.id for record in page.records)

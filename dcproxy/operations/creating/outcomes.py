@@ -5,15 +5,15 @@ from typing import Any
 
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.ec2.errors import EC2Error
-from dcproxy.operations.context import OperationContext
+from dcproxy.operations.call import ApiCall
 from dcproxy.operations.translation import api_error
 
 KEY_HAS_OTHER_PARAMETERS = "This Idempotency-Key was used with other parameters: use a new key."
 
 
-def require_client(context: OperationContext, kind: str) -> None:
+def require_client(call: ApiCall, kind: str) -> None:
     """Drop the create of a client that has given up waiting: it may have sent another one."""
-    if context.request_context.client_has_left:
+    if call.log.client_has_left:
         raise ApiError(400, f"The client closed its connection before the {kind} was created.")
 
 

@@ -1,0 +1,1 @@
+"""Who calls: access keys, accounts with passwords, and the credentials of their profiles."""

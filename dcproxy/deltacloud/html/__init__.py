@@ -1,0 +1,1 @@
+"""HTML pages: the writer of documents, and its templates."""

@@ -1,1 +1,0 @@
-"""Models to documents: one module per format, and the choice between them."""
