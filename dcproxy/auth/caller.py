@@ -1,24 +1,15 @@
 """Who sends a request, and the access key that signs it: the caller's own, or an account's."""
 
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from webob import Request
-
 from dcproxy.auth.keys import Credentials
 from dcproxy.auth.passwords import Passwords, read_passwords
 from dcproxy.auth.profiles import Profiles
-from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2.session import AccessKey
-from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.settings import SettingError, Settings
-
-log = logging.getLogger(__name__)
-
-_MAX_LOGGED_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +49,18 @@ class Callers:
                     f"the regions are {', '.join(regions)}"
                 )
 
-    def identify(
-        self, credentials: Credentials, http: Request, request_log: RequestLog, seconds: float
-    ) -> Caller:
-        """Return who has sent a request, after a wait of ``seconds`` at most.
+    def identify(self, credentials: Credentials, address: str, seconds: float) -> Caller:
+        """Return who sends a request from ``address``, after a wait of ``seconds`` at most.
 
-        Raises a 401 ``ApiError``, which is logged and noted in ``request_log``, unless the
-        caller is an account with this password, or has an access key where these are let in.
+        Raises ``LoginFailedError``, unless the caller is an account with this password or has an
+        access key where these are let in; another ``ApiError`` (401) for a temporary key without a
+        session token, and a 502 when the password cannot be verified in time.
         """
         name = credentials.user
         if self._profiles is None or (self._own_keys and name not in self._passwords):
             access_key = AccessKey(*credentials.access_key())
             return Caller(name, self._provider, False, lambda seconds: access_key)
-        try:
-            self._passwords.verify(name, credentials.password, seconds)
-        except ApiError as error:
-            if error.status == 401:
-                _record_failure(name, http, request_log)
-            raise
+        self._passwords.verify(name, credentials.password, address, seconds)
         profiles = self._profiles
         return Caller(
             name,
@@ -83,14 +68,3 @@ class Callers:
             True,
             lambda seconds: profiles.access_key(name, seconds),
         )
-
-
-def _record_failure(name: str, http: Request, request_log: RequestLog) -> None:
-    request_log.login_failed = True
-    log.warning(
-        "a login failed: name %r, address %r, request %s",
-        name[:_MAX_LOGGED_NAME],
-        http.remote_addr,
-        request_log.request_id,
-        extra={"request_id": request_log.request_id},
-    )

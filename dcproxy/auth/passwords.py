@@ -55,6 +55,13 @@ def read_passwords(file: Path) -> dict[str, bytes]:
     return hashes
 
 
+class LoginFailedError(ApiError):
+    """Name or password of an account are wrong: a 401 document."""
+
+    def __init__(self, message: str = "The name or the password is wrong.") -> None:
+        super().__init__(401, message)
+
+
 class Passwords:
     """Verifies names and passwords.
 
@@ -72,7 +79,7 @@ class Passwords:
     def __contains__(self, name: str) -> bool:
         return name in self._hashes
 
-    def verify(self, name: str, password: str, seconds: float) -> None:
+    def verify(self, name: str, password: str, address: str, seconds: float) -> None:
         """Raise a 401 ``ApiError`` unless a name has a password, for unknown names as late.
 
         One password is verified at a time. Raises a 502 ``ApiError`` when it is not the turn of
@@ -83,7 +90,7 @@ class Passwords:
         if self._is_verified(name, digest):
             return
         if len(secret) > _MAX_PASSWORD_BYTES:
-            raise ApiError(401, "The password is too long: a password has at most 72 bytes.")
+            raise LoginFailedError("The password is too long: a password has at most 72 bytes.")
         if not self._one_at_a_time.acquire(timeout=max(seconds, 0)):
             raise ApiError(502, "Too many passwords are being verified.")
         try:
@@ -92,7 +99,7 @@ class Passwords:
             hash = self._hash_for(name)
             matches = _run_beside_event_loop(lambda: bcrypt.checkpw(secret, hash))
             if not (matches and name in self._hashes):
-                raise ApiError(401, "The name or the password is wrong.")
+                raise LoginFailedError
             self._verified[name] = digest
         finally:
             self._one_at_a_time.release()

@@ -1,5 +1,6 @@
 """A call of the API: the request, who sends it, and how its operation calls EC2."""
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 
 from dcproxy.auth.caller import Caller, Callers
 from dcproxy.auth.keys import read_credentials
+from dcproxy.auth.passwords import LoginFailedError
 from dcproxy.deltacloud.negotiation import Renderer
 from dcproxy.deltacloud.request import ApiRequest
 from dcproxy.deltacloud.urls import Urls
@@ -17,6 +19,10 @@ from dcproxy.operations.translation import api_error
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_MAX_LOGGED_NAME = 64
 
 Result = TypeVar("Result")
 
@@ -44,7 +50,12 @@ class ApiCall:
         """Who has sent the request. Raises a 401 ``ApiError`` when that is nobody known."""
         request, log = self.request, self.log
         credentials = request.credentials or read_credentials(request.http)
-        caller = self.callers.identify(credentials, request.http, log, self.seconds_left)
+        address = request.http.remote_addr or ""
+        try:
+            caller = self.callers.identify(credentials, address, self.seconds_left)
+        except LoginFailedError:
+            _record_failed_login(log, credentials.user, address)
+            raise
         if caller.is_account:
             log.account = caller.name
             log.default_provider = caller.region
@@ -106,3 +117,14 @@ class ApiCall:
                 lost = error.earlier_response_lost
                 raise EC2Error(message, Outcome.REFUSED, earlier_response_lost=lost) from error
             raise
+
+
+def _record_failed_login(request_log: RequestLog, name: str, address: str) -> None:
+    request_log.login_failed = True
+    log.warning(
+        "a login failed: name %r, address %r, request %s",
+        name[:_MAX_LOGGED_NAME],
+        address,
+        request_log.request_id,
+        extra={"request_id": request_log.request_id},
+    )

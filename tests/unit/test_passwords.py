@@ -23,7 +23,7 @@ def verifier():
 
 def status_of(verifier, name, password, seconds=30):
     try:
-        verifier.verify(name, password, seconds)
+        verifier.verify(name, password, "192.0.2.1", seconds)
     except ApiError as error:
         return error.status
     return 200
@@ -123,7 +123,7 @@ def test_unknown_name_costs_the_verification_of_another_account(monkeypatch):
 
 
 def test_memory_holds_no_password(verifier):
-    verifier.verify("reader", password_of("reader"), 30)
+    verifier.verify("reader", password_of("reader"), "192.0.2.1", 30)
     assert password_of("reader") not in str(vars(verifier))
     assert Passwords({}).__dict__["_key"] != verifier.__dict__["_key"]
 
@@ -222,7 +222,7 @@ def others():
         turns.append(1)
         gevent.sleep(0.01)
 gevent.spawn(others)
-gevent.spawn(verifier.verify, "reader", "password", 30).join()
+gevent.spawn(verifier.verify, "reader", "password", "192.0.2.1", 30).join()
 print(len(turns))
 """
 
