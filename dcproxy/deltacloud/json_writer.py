@@ -98,6 +98,7 @@ def _snapshot(snapshots_url: str, volumes_url: str, snapshot: StorageSnapshot) -
 
 def _volume(urls: Urls, volume: StorageVolume) -> dict[str, Any]:
     href = urls.member("storage_volumes", volume.id)
+    mount = volume.mounts[0] if volume.mounts else None
     realm = {"id": volume.realm_id, "href": urls.member("realms", volume.realm_id), "rel": "realm"}
     return {
         "id": volume.id,
@@ -108,9 +109,9 @@ def _volume(urls: Urls, volume: StorageVolume) -> dict[str, Any]:
         "created": volume.created or None,
         "capacity": volume.capacity,
         "kind": None,
-        "device": volume.device or None,
+        "device": (mount.device or None) if mount else None,
         "realm": realm if volume.realm_id else None,
-        "instance": {"id": volume.instance_id} if volume.instance_id else {},
+        "instance": {"id": mount.instance_id} if mount else {},
         "actions": [
             {"rel": action.rel, "method": action.method, "href": f"{href}{action.path}"}
             for action in volume.actions

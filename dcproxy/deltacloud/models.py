@@ -45,8 +45,15 @@ class StorageSnapshot(NamedTuple):
         return self.state == "pending"
 
 
+class Mount(NamedTuple):
+    """An instance that has a volume, and the device which the volume is there."""
+
+    instance_id: str
+    device: str
+
+
 class StorageVolume(NamedTuple):
-    """A storage volume. ``instance_id`` and ``device`` are of its mount.
+    """A storage volume. XML and JSON have room for the first of its mounts only.
 
     ``capacity`` is in GB, None when unknown. ``actions`` are those that its state allows, or the
     state that it will have next.
@@ -60,8 +67,7 @@ class StorageVolume(NamedTuple):
     state: str
     capacity: int | None
     realm_id: str
-    instance_id: str
-    device: str
+    mounts: Sequence[Mount]
     actions: Sequence[Action]
 
     @property

@@ -128,13 +128,14 @@ def _volume(urls: Urls, volume: StorageVolume) -> str:
         if volume.realm_id
         else ""
     )
-    mount = (
-        f"  <mount><instance id='{_attribute(volume.instance_id)}'/>"
-        f"<device name='{_attribute(volume.device)}'/></mount>\n"
-        f"  <device>{_text(volume.device)}</device>\n"
-        if volume.instance_id
-        else ""
-    )
+    device = mount = ""
+    for instance_id, name in volume.mounts[:1]:
+        # The Ruby gem 1.1.3 reads the first descendant "device", which is empty in the mount.
+        device = f"  <device>{_text(name)}</device>\n"
+        mount = (
+            f"  <mount><instance id='{_attribute(instance_id)}'/>"
+            f"<device name='{_attribute(name)}'/></mount>\n"
+        )
     actions = "".join(
         f"    <link rel='{action.rel}' method='{action.method}' href='{href}{action.path}'/>\n"
         for action in volume.actions
@@ -145,7 +146,7 @@ def _volume(urls: Urls, volume: StorageVolume) -> str:
         f"<storage_volume href='{href}' id='{id}'>\n"
         f"{timestamp}{capacity}"
         f"  <name>{_text(volume.name)}</name>\n"
-        f"{described}{realm}  <state>{_text(volume.state)}</state>\n"
+        f"{described}{device}{realm}  <state>{_text(volume.state)}</state>\n"
         f"{mount}{linked}</storage_volume>\n"
     )
 

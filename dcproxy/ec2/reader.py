@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date
 from functools import lru_cache
+from itertools import islice
 from typing import TypeVar
 
 from botocore.utils import parse_timestamp
@@ -59,12 +60,10 @@ _VOLUME = (
     "e:size[1]",
     _tag("Name"),
     _tag("Description"),
-    "e:attachmentSet[1]/e:item[1]/e:instanceId[1]",
-    "e:attachmentSet[1]/e:item[1]/e:device[1]",
-    "e:attachmentSet[1]/e:item[1]/e:status[1]",
+    "count(e:attachmentSet/e:item)",
 )
 _VOLUME_ITEMS = "/*/e:volumeSet/e:item"
-_ATTACHMENT = ("e:volumeId[1]", "e:instanceId[1]", "e:device[1]", "e:status[1]")
+_ATTACHMENT = ("e:instanceId[1]", "e:device[1]", "e:status[1]")
 _TAG = ("e:key[1]", "e:value[1]")
 _ZONE = ("e:zoneName[1]", "e:zoneState[1]")
 
@@ -117,33 +116,32 @@ def volume_tags(response: bytes) -> list[tuple[str, ...]]:
     return list(_rows(root, f"{_VOLUME_ITEMS}[1]/e:tagSet/e:item", _TAG))
 
 
-def attachments(response: bytes) -> list[Attachment]:
-    """Read the attachments of all volumes of a DescribeVolumesResponse.
-
-    Raises ``UnreadableError``.
-    """
-    root = _root(response, "DescribeVolumesResponse")
-    return _attachments(root, f"{_VOLUME_ITEMS}/e:attachmentSet/e:item")
-
-
 def attachment(response: bytes, action: str) -> Attachment:
     """Read the response of AttachVolume or DetachVolume. Raises ``UnreadableError``."""
-    [record] = _attachments(_root(response, f"{action}Response"), "/*")
-    return record
+    [fields] = _rows(_root(response, f"{action}Response"), "/*", _ATTACHMENT)
+    return Attachment._make(fields)
 
 
 def _volumes(root: etree._Element, items: str) -> list[Volume]:
-    records = list(map(Volume._make, _rows(root, items, _VOLUME)))
-    _check_ids("volume", [volume.id for volume in records])
-    times = _utc_times([volume.create_time for volume in records])
+    attachments = map(Attachment._make, _rows(root, f"{items}/e:attachmentSet/e:item", _ATTACHMENT))
+    rows = list(_rows(root, items, _VOLUME))
+    _check_ids("volume", [row[0] for row in rows])
+    times = _utc_times([row[2] for row in rows])
     return [
-        volume._replace(create_time=time, size=volume.size if _SIZE.fullmatch(volume.size) else "")
-        for volume, time in zip(records, times, strict=True)
+        Volume(
+            id=id,
+            zone=zone,
+            create_time=time,
+            status=status,
+            size=size if _SIZE.fullmatch(size) else "",
+            name=name,
+            description=description,
+            attachments=tuple(islice(attachments, int(attached))),
+        )
+        for (id, zone, _, status, size, name, description, attached), time in zip(
+            rows, times, strict=True
+        )
     ]
-
-
-def _attachments(root: etree._Element, items: str) -> list[Attachment]:
-    return list(map(Attachment._make, _rows(root, items, _ATTACHMENT)))
 
 
 def zones(response: bytes) -> Page[Zone]:

@@ -4,6 +4,7 @@ An absent or unreadable element is an empty text, but every record has its id. T
 wrote them: whatever XML can hold.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
@@ -67,11 +68,22 @@ class TaggedSnapshot(NamedTuple):
         return self.snapshot.status == "error"
 
 
+class Attachment(NamedTuple):
+    """A volume that is being attached to an instance, is attached, or is being detached.
+
+    ``status`` is ``attaching``, ``attached``, ``detaching``, ``detached``, or ``busy``: it is being
+    detached, and the instance has not released it.
+    """
+
+    instance_id: str
+    device: str
+    status: str
+
+
 class Volume(NamedTuple):
     """An EBS volume. ``size`` is in GiB, ``create_time`` as the ``start_time`` of a snapshot.
 
-    ``name`` and ``description`` are tags. ``instance_id``, ``device`` and ``attachment_status`` are
-    those of its first attachment.
+    ``name`` and ``description`` are tags. A volume with Multi-Attach may have several attachments.
     """
 
     id: str
@@ -81,22 +93,13 @@ class Volume(NamedTuple):
     size: str
     name: str
     description: str
-    instance_id: str
-    device: str
-    attachment_status: str
+    attachments: tuple[Attachment, ...]
 
-
-class Attachment(NamedTuple):
-    """A volume that is being attached to an instance, is attached, or is being detached.
-
-    ``status`` is ``attaching``, ``attached``, ``detaching``, ``detached``, or ``busy``: it is being
-    detached, and the instance has not released it.
-    """
-
-    volume_id: str
-    instance_id: str
-    device: str
-    status: str
+    @property
+    def mounts(self) -> Sequence[Attachment]:
+        """The attachments that hold; when none does, those that are being detached."""
+        present = [attached for attached in self.attachments if attached.status != "detached"]
+        return [attached for attached in present if attached.status != "detaching"] or present
 
 
 class Zone(NamedTuple):

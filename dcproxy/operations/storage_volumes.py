@@ -10,7 +10,7 @@ from dcproxy.deltacloud.html import writer as html_writer
 from dcproxy.deltacloud.models import ErrorDocument, Realm
 from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import reader
-from dcproxy.ec2.records import Attachment, Page, Volume
+from dcproxy.ec2.records import Volume
 from dcproxy.operations import translation
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.creating.attachment import attach_volume, detach_volume
@@ -27,7 +27,7 @@ MAX_CAPACITY = 65_536
 def index(call: ApiCall) -> Response:
     """``GET /api/storage_volumes``; ``?id=`` leaves that one."""
     if "id" in call.request.query:
-        pages = one_or_none(lambda: _volume(call, call.request.query["id"])[0])
+        pages = one_or_none(lambda: _volume(call, call.request.query["id"]))
     else:
         page_size = call.settings.page_size
         pages = paginate(call, reader.volumes, "DescribeVolumes", MaxResults=page_size)
@@ -36,8 +36,7 @@ def index(call: ApiCall) -> Response:
 
 def show(call: ApiCall) -> Response:
     """``GET /api/storage_volumes/:id``."""
-    volume, _ = _volume(call, call.request.id)
-    return _volume_response(call, volume)
+    return _volume_response(call, _volume(call, call.request.id))
 
 
 def new(call: ApiCall) -> Response:
@@ -104,7 +103,7 @@ def attach(call: ApiCall) -> Response:
             "instance_id is missing: it takes the id of the instance to attach the volume to.",
             parameter="instance_id",
         )
-    volume, _ = _volume(call, call.request.id)
+    volume = _volume(call, call.request.id)
     device = call.request.parameters.get("device", "")
     return _accepted(call, attach_volume(call, volume, instance_id, device))
 
@@ -115,15 +114,17 @@ def detach(call: ApiCall) -> Response:
     ``instance_id`` is needed for a volume that is attached to several instances.
     """
     instance_id = _id_parameter(call, "instance_id", INSTANCE_ID, "i-1a2b3c4d")
-    volume, attachments = _volume(call, call.request.id)
-    if not instance_id and len(attachments) > 1:
-        instances = ", ".join(attachment.instance_id for attachment in attachments)
+    volume = _volume(call, call.request.id)
+    mounts = volume.mounts
+    if not instance_id and len(mounts) > 1:
+        instances = ", ".join(mount.instance_id for mount in mounts)
         raise ApiError(
             400,
             f"instance_id is missing: the volume is attached to {instances}.",
             parameter="instance_id",
         )
-    instance_id = instance_id or volume.instance_id
+    if not instance_id and mounts:
+        instance_id = mounts[0].instance_id
     return _accepted(call, detach_volume(call, volume, instance_id))
 
 
@@ -141,17 +142,12 @@ def _volume_response(call: ApiCall, volume: Volume, status: int = 200) -> Respon
     return response
 
 
-def _volume(call: ApiCall, id: str) -> tuple[Volume, list[Attachment]]:
-    """Return a volume and its attachments."""
+def _volume(call: ApiCall, id: str) -> Volume:
     check_id(VOLUME_ID, id)
-
-    def read(response: bytes) -> tuple[Page[Volume], list[Attachment]]:
-        return reader.volumes(response), reader.attachments(response)
-
-    page, attachments = call.ec2(read, "DescribeVolumes", VolumeIds=[id])
+    page = call.ec2(reader.volumes, "DescribeVolumes", VolumeIds=[id])
     if not page.records:
         raise ApiError(404, f"There is no storage volume {id}.")
-    return page.records[0], attachments
+    return page.records[0]
 
 
 def _id_parameter(call: ApiCall, name: str, pattern: re.Pattern[str], example: str) -> str:

@@ -11,6 +11,7 @@ from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.deltacloud.models import (
     UNKNOWN_DETAILS,
     Driver,
+    Mount,
     Realm,
     SnapshotDetails,
     StorageSnapshot,
@@ -117,7 +118,8 @@ Ruby gems keep the links of a document, so that it has those of the next state."
 
 
 def _actions(volume: Volume) -> tuple[protocol.Action, ...]:
-    is_leaving = volume.attachment_status in {"busy", "detaching"}
+    statuses = {attachment.status for attachment in volume.mounts}
+    is_leaving = statuses and statuses <= {"busy", "detaching"}
     status = "available" if is_leaving else volume.status
     return _ACTIONS.get(status, ())
 
@@ -134,8 +136,11 @@ def storage_volumes(volumes: Iterable[Volume]) -> list[StorageVolume]:
             state=volume.status.upper(),
             capacity=int(volume.size) if volume.size else None,
             realm_id=volume.zone,
-            instance_id=volume.instance_id,
-            device=volume.device,
+            mounts=[
+                Mount(attached.instance_id, attached.device)
+                for attached in volume.mounts
+                if attached.instance_id
+            ],
             actions=_actions(volume),
         )
         for volume in volumes

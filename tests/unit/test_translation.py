@@ -11,7 +11,7 @@ from lxml import etree
 from dcproxy.deltacloud import json_writer, xml_writer
 from dcproxy.ec2 import reader as ec2_xml
 from dcproxy.ec2.errors import EC2Error, outcome_of_response
-from dcproxy.ec2.records import Snapshot, Volume
+from dcproxy.ec2.records import Attachment, Snapshot, Volume
 from dcproxy.operations import translation
 from tests.support.ec2_responses import NAMESPACE
 from tests.support.package import URLS
@@ -290,6 +290,9 @@ def test_host_of_several_regions_names_none_of_them():
     ],
 )
 def test_actions_of_a_volume_are_those_that_its_state_allows(status, attachment_status, expected):
-    record = Volume("vol-12345678", "", "", status, "8", "", "", "", "", attachment_status)
+    attachments = (Attachment("i-1", "sdf", attachment_status),)
+    record = Volume(
+        "vol-12345678", "", "", status, "8", "", "", attachments if attachment_status else ()
+    )
     [volume] = translation.storage_volumes([record])
     assert [action.rel for action in volume.actions] == expected

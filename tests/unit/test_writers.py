@@ -12,7 +12,7 @@ from lxml import etree
 
 from dcproxy.deltacloud import json_writer, xml_writer
 from dcproxy.deltacloud.html import writer as html_writer
-from dcproxy.deltacloud.models import ErrorDocument, StorageSnapshot, StorageVolume
+from dcproxy.deltacloud.models import ErrorDocument, Mount, StorageSnapshot, StorageVolume
 from tests.support.package import URLS
 
 SNAPSHOT = StorageSnapshot(
@@ -125,8 +125,7 @@ def test_white_space_in_attributes_survives():
         state="IN-USE",
         capacity=8,
         realm_id="us-east-1a",
-        instance_id="i-1a2b3c4d",
-        device=text,
+        mounts=[Mount("i-1a2b3c4d", text)],
         actions=(),
     )
     document = xml_writer.member("storage_volumes", volume, URLS)

@@ -142,6 +142,15 @@ def test_volume_is_attached_to_the_instance_and_device(client, ec2, volume_id, i
     assert (attachment["InstanceId"], attachment["Device"]) == (instance_id, "/dev/sdz")
 
 
+def test_elements_have_the_order_of_deltacloud(client, attached_id):
+    """The Ruby gem 1.1.3 reads the first descendant "device"; that in the mount has no text."""
+    volume = read_xml(client.get(f"{VOLUMES}/{attached_id}"))
+    order = ["created", "capacity", "name", "device", "realm", "realm_id", "state", "mount"]
+    assert [element.tag for element in volume] == [*order, "actions"]
+    for root in (volume, read_xml(client.get(f"{VOLUMES}?id={attached_id}"))):
+        assert next(root.iter("device")).text == "/dev/sdf"
+
+
 def test_volume_is_attached_with_parameters_in_the_query(client, ec2, volume_id, instance_id):
     # The Ruby gem 1.1.3 sends an absent device like this.
     client.post(f"{VOLUMES}/{volume_id}/attach?instance_id={instance_id}&device", status=202)

@@ -4,7 +4,6 @@ import pytest
 
 from tests.support.creation import DENIED, FAILED, THROTTLED, message_of
 from tests.support.documents import read_xml
-from tests.support.ec2_responses import xml_response
 from tests.support.ec2_volumes import INSTANCE, EC2Volumes, lost, not_executed
 
 VOLUMES = "/api/storage_volumes"
@@ -168,29 +167,3 @@ def test_attach_without_a_free_device_is_400_that_asks_for_one(programmed_client
     response = programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=400)
     assert message_of(response).startswith("device is missing")
     assert "AttachVolume" not in model.actions
-
-
-@pytest.mark.parametrize("given", [{}, {"instance_id": "i-bbbbbbbb"}])
-def test_detach_of_a_volume_with_several_instances_needs_the_instance(
-    programmed_client, programmed_ec2, given
-):
-    attachments = "".join(
-        f"<item><volumeId>vol-12345678</volumeId><instanceId>{id}</instanceId>"
-        "<device>/dev/sdf</device><status>attached</status></item>"
-        for id in ("i-aaaaaaaa", "i-bbbbbbbb")
-    )
-    inner = f"<volumeId>vol-12345678</volumeId><attachmentSet>{attachments}</attachmentSet>"
-
-    def respond(request):
-        if request.action == "DescribeVolumes":
-            items = f"<volumeSet><item>{inner}</item></volumeSet>"
-            return xml_response("DescribeVolumesResponse", items)
-        return xml_response("DetachVolumeResponse", "<volumeId>vol-12345678</volumeId>")
-
-    programmed_ec2.respond = respond
-    status = 202 if given else 400
-    response = programmed_client.post(f"{VOLUMES}/vol-12345678/detach", given, status=status)
-    if given:
-        assert programmed_ec2.requests[-1].parameters["InstanceId"] == "i-bbbbbbbb"
-    else:
-        assert "i-aaaaaaaa, i-bbbbbbbb" in message_of(response)

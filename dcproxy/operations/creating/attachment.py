@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2 import reader
@@ -43,9 +44,8 @@ def attach_volume(call: ApiCall, volume: Volume, instance_id: str, device: str) 
 
     params = {"VolumeId": volume.id, "InstanceId": instance_id, "Device": device}
     _carry_out(call, "AttachVolume", is_done, **params)
-    return volume._replace(
-        status="in-use", instance_id=instance_id, device=device, attachment_status="attaching"
-    )
+    attachment = Attachment(instance_id, device, "attaching")
+    return volume._replace(status="in-use", attachments=(attachment, *volume.attachments))
 
 
 def detach_volume(call: ApiCall, volume: Volume, instance_id: str) -> Volume:
@@ -60,7 +60,13 @@ def detach_volume(call: ApiCall, volume: Volume, instance_id: str) -> Volume:
 
     params = {"VolumeId": volume.id} | ({"InstanceId": instance_id} if instance_id else {})
     _carry_out(call, "DetachVolume", is_done, **params)
-    return volume._replace(attachment_status="detaching")
+    attachments = [
+        attachment._replace(status="detaching")
+        if attachment.instance_id == instance_id
+        else attachment
+        for attachment in volume.attachments
+    ]
+    return volume._replace(attachments=tuple(attachments))
 
 
 def _is_attached(attachments: list[Attachment], instance_id: str) -> bool:
@@ -72,7 +78,7 @@ def _is_attached(attachments: list[Attachment], instance_id: str) -> bool:
 
 def _first_free_device(call: ApiCall, instance_id: str) -> str:
     filters = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
-    attachments = call.ec2(reader.attachments, "DescribeVolumes", Filters=filters)
+    attachments = _attachments(call, Filters=filters)
     taken = {
         match[1]
         for attachment in attachments
@@ -136,7 +142,7 @@ def _look(
             break
         call.runtime.sleep(delay)
         try:
-            attachments = call.ec2(reader.attachments, "DescribeVolumes", VolumeIds=[volume_id])
+            attachments = _attachments(call, VolumeIds=[volume_id])
         except EC2Error as error:
             log.warning(
                 "cannot look at the attachments of %s: %s",
@@ -149,6 +155,11 @@ def _look(
             if shown:
                 break
     return shown
+
+
+def _attachments(call: ApiCall, **params: Any) -> list[Attachment]:
+    volumes = call.ec2(reader.volumes, "DescribeVolumes", **params).records
+    return [attachment for volume in volumes for attachment in volume.attachments]
 
 
 def _unknown(error: EC2Error, action: str) -> ApiError:
