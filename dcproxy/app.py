@@ -12,7 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.utils import import_string
 from werkzeug.wsgi import ClosingIterator
 
-from dcproxy import settings, upstream
+from dcproxy import settings
 from dcproxy.auth.caller import Callers
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS, SERVER
@@ -28,9 +28,9 @@ from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.server import connections, log_format, metrics, worker
 from dcproxy.server.connections import TimeLimits
-from dcproxy.server.instrumentation import instrumented, with_request_log
+from dcproxy.server.instrumentation import instrumented
 from dcproxy.server.transport import arrived_at, ignore_forwarding
-from dcproxy.settings import Settings, UpstreamSettings
+from dcproxy.settings import Settings
 
 Operation = Callable[[ApiCall], Response]
 
@@ -60,7 +60,7 @@ def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
 def _settings(global_conf: dict[str, str], options: dict[str, str]) -> Settings:
     # The command passes on its own option in this way.
     of_command = {name: global_conf[name] for name in global_conf.keys() & {"admin_bind"}}
-    return settings.from_options(options | of_command, Settings)
+    return settings.from_options(options | of_command)
 
 
 def filter_factory(
@@ -83,15 +83,6 @@ def filter_factory(
         return filtered
 
     return filter
-
-
-def upstream_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
-    """Create the application of a Paste section (``use = egg:dcproxy#upstream``).
-
-    Raises ``SettingError``.
-    """
-    ours = settings.from_options(options, UpstreamSettings)
-    return with_request_log(upstream.upstream_handler(ours))
 
 
 def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplication:

@@ -6,8 +6,8 @@ Parsing, error messages and the tables in ``docs/configuration.md`` come from th
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 
@@ -140,7 +140,7 @@ OWNERS = _list_of(
 """Owners of snapshots, such as ``self, 123456789012`` (EC2 API reference, DescribeSnapshots)."""
 
 
-def _option(type: OptionType, description: str, default: Any = MISSING) -> Any:
+def _option(type: OptionType, description: str, default: Any) -> Any:
     return field(default=default, metadata={"type": type, "description": description})
 
 
@@ -257,34 +257,18 @@ class Settings:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamSettings:
-    """The options of ``egg:dcproxy#upstream``. Times are in seconds."""
-
-    url: str = _option(
-        OptionType(_parse_url, "a URL such as http://127.0.0.1:3002"), "URL of the old server."
-    )
-    connect_timeout: float = _option(
-        _SECONDS, "Time limit for a connection to the old server.", 5.0
-    )
-    read_timeout: float = _option(_SECONDS, "Time limit for each read of its response.", 60.0)
-
-
-AnySettings = TypeVar("AnySettings", Settings, UpstreamSettings)
-
-
 def setting_error(name: str, value: str, allowed: str) -> SettingError:
     """Build the error for an option whose value is not allowed."""
     without_password = re.sub(r"//.*@", "//***@", value)
     return SettingError(f"option {name} = {without_password!r} is not allowed: it takes {allowed}")
 
 
-def from_options(options: Mapping[str, str], kind: type[AnySettings]) -> AnySettings:
-    """Parse the options of a Paste section into ``kind``. An empty value is an unset option.
+def from_options(options: Mapping[str, str]) -> Settings:
+    """Parse the options of a Paste section. An empty value is an unset option.
 
-    Raises ``SettingError`` for an unknown or missing option, and for a value that is not allowed.
+    Raises ``SettingError`` for an unknown option, and for a value that is not allowed.
     """
-    declared = {declaration.name: declaration for declaration in fields(kind)}
+    declared = {declaration.name: declaration for declaration in fields(Settings)}
     values = {}
     for name, text in options.items():
         if name not in declared:
@@ -296,9 +280,4 @@ def from_options(options: Mapping[str, str], kind: type[AnySettings]) -> AnySett
             values[name] = type.parse(text.strip())
         except (KeyError, ValueError):
             raise setting_error(name, text, type.allowed) from None
-    for name, declaration in declared.items():
-        if declaration.default is MISSING and name not in values:
-            raise SettingError(
-                f"option {name} is missing: it takes {declaration.metadata['type'].allowed}"
-            )
-    return kind(**values)
+    return Settings(**values)

@@ -58,7 +58,7 @@ def form(request: Request) -> dict[str, str]:
     )
 
 
-def check_transfer_coding(environ: WSGIEnvironment) -> None:
+def _check_transfer_coding(environ: WSGIEnvironment) -> None:
     """Raise a 501 ``ApiError`` for a body that is compressed on its way (RFC 9112, 6.1).
 
     Servers decode ``chunked`` and leave any other coding to the application.
@@ -68,7 +68,7 @@ def check_transfer_coding(environ: WSGIEnvironment) -> None:
 
 
 def _body(request: Request) -> bytes:
-    check_transfer_coding(request.environ)
+    _check_transfer_coding(request.environ)
     try:
         # One byte more than allowed: werkzeug cuts a longer stream without an error.
         body = get_input_stream(request.environ, max_content_length=MAX_BODY_BYTES + 1).read()

@@ -72,12 +72,6 @@ def read_request(
     return ApiRequest(http=http, **known)
 
 
-def read_format(http: Request) -> ApiRequest:
-    """Read only the query and the format of a request, for an error about anything else."""
-    query, format, _ = _negotiate(http)
-    return ApiRequest(http=http, query=query, format=format, host=_host(http))
-
-
 def encoded_prefix(environ: WSGIEnvironment) -> str:
     """Return the percent-encoded prefix of the paths of an application, such as ``/clouds``.
 

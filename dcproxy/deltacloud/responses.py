@@ -16,12 +16,11 @@ from dcproxy.deltacloud.protocol import DRIVER, SERVER
 from dcproxy.deltacloud.request import ApiRequest
 from dcproxy.request_log import RequestLog
 
-VIA = "1.1 dcproxy"
 HEADERS = {
     "Cache-Control": "max-age=0, private, must-revalidate",
     "Server": SERVER,
     "Vary": "Accept, Authorization",
-    "Via": VIA,
+    "Via": "1.1 dcproxy",
     "X-Content-Type-Options": "nosniff",
     "X-Deltacloud-Driver": DRIVER,
 }

@@ -262,7 +262,7 @@ def _listening(settings: dict[str, Any], admin_bind: str | None) -> dict[str, An
     """
     addresses = [address.strip() for address in settings["bind"].split(",")]
     if admin_bind:
-        admin_bind = from_options({"admin_bind": admin_bind}, Settings).admin_bind or ""
+        admin_bind = from_options({"admin_bind": admin_bind}).admin_bind or ""
         if port_or_path(admin_bind) in map(port_or_path, addresses):
             raise setting_error("admin_bind", admin_bind, "a port or path that bind does not have")
         addresses.append(admin_bind)

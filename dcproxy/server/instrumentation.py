@@ -21,15 +21,6 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 log = logging.getLogger("dcproxy.requests")
 
 
-def with_request_log(handler: Handler) -> WSGIApplication:
-    """Create a WSGI application that passes a new request_log to ``handler``."""
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return handler(environ, start_response, _new_log(environ))
-
-    return app
-
-
 def instrumented(handler: Handler, metrics: Metrics, provider: str) -> WSGIApplication:
     """Create a WSGI application that counts and logs the requests of ``handler``.
 

@@ -1,5 +1,6 @@
 """An address of their own for the health check, the readiness check and the metrics."""
 
+import os
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_responses import snapshots_page
 from tests.support.servers import (
     BIN,
+    ROOT,
     WORKER,
     free_port,
     gunicorn,
@@ -24,7 +26,15 @@ from tests.support.servers import (
 
 OPERATIONAL = ["/healthz", "/readyz", "/metrics"]
 OTHERS = ["/", "/api", SNAPSHOTS, "/nothing"]
-PIPELINE = [("[pipeline:behind]", "[pipeline:main]"), ("[app:main]", "[app:alone]")]
+PIPELINE = """
+[pipeline:main]
+pipeline = dcproxy behind
+
+[app:behind]
+paste.app_factory = tests.support.old_server:app_factory
+
+[app:alone]
+"""
 
 
 @contextmanager
@@ -34,7 +44,8 @@ def command(tmp_path, endpoint, admin, *arguments, options=None, replace=()):
     text = proxy_ini(endpoint, ("workers = 2", "workers = 1"), *replace)
     ini.write_text(with_options(text, options or {}))
     line = [BIN / "dcproxy", "--config", ini, "--port", "0", *arguments]
-    with running(line, tmp_path / "log", cwd=tmp_path) as server:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with running(line, tmp_path / "log", cwd=tmp_path, env=env) as server:
         yield server
 
 
@@ -49,13 +60,12 @@ def by_argument(tmp_path, endpoint, admin):
 
 def by_filter(tmp_path, endpoint, admin):
     replace = [
-        *PIPELINE,
+        ("[app:main]\n", PIPELINE),
         (
             "[filter:dcproxy]\nuse = egg:dcproxy\n",
             f"[filter:dcproxy]\nuse = egg:dcproxy\n"
             f"ec2_endpoint_url = {endpoint}\nadmin_bind = {admin}\ncapacity = 1\n",
         ),
-        ("url = http://127.0.0.1:3002", f"url = {endpoint}"),
     ]
     return command(tmp_path, endpoint, admin, replace=replace)
 

@@ -171,12 +171,9 @@ def factory(global_conf):
 
 def test_log_of_an_exception_outside_of_dcproxy_contains_no_query(ec2_server, tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN_APPLICATION)
-    old_server = "use = egg:dcproxy#upstream\nurl = http://127.0.0.1:3002"
-    replace = [
-        (old_server, "paste.app_factory = broken:factory"),
-        ("[pipeline:behind]", "[pipeline:main]"),
-        ("[app:main]", "[app:other]"),
-    ]
+    behind = "[app:broken]\npaste.app_factory = broken:factory\n"
+    pipeline = "[pipeline:main]\npipeline = dcproxy broken\n"
+    replace = [("[app:main]", f"{pipeline}\n{behind}\n[app:other]")]
     with gunicorn(tmp_path, ec2_server.url, *WORKER, replace=replace) as server:
         response, _ = server.get("/anything?secret=of-the-query")
         assert response.status == 500

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
-PROXY_INI = Path(__file__).parents[2] / "proxy.ini"
+ROOT = Path(__file__).parents[2]
+PROXY_INI = ROOT / "proxy.ini"
 BIN = Path(sys.executable).parent
 LIMIT_SECONDS = 30
 WORKER = ("--worker-class=dcproxy.server.worker.Worker", "--worker-connections=10000")

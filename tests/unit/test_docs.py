@@ -7,7 +7,7 @@ import pkgutil
 import re
 from collections import defaultdict
 from configparser import ConfigParser
-from dataclasses import MISSING, fields
+from dataclasses import fields
 
 import pytest
 
@@ -22,7 +22,7 @@ from dcproxy.operations import translation
 from dcproxy.server.cli import main
 from dcproxy.server.log_format import FIELDS, JsonLineFormatter
 from dcproxy.server.metrics import get_metrics
-from dcproxy.settings import SettingError, Settings, UpstreamSettings, from_options
+from dcproxy.settings import SettingError, Settings, from_options
 from tests.support.markdown import (
     ROOT,
     anchors,
@@ -39,7 +39,6 @@ from tests.support.markdown import (
 PACKAGE = ROOT / "dcproxy"
 PROXY_INI = read_page("proxy.ini")
 OPTIONS = [declaration.name for declaration in fields(Settings)]
-KINDS_OF_SECTIONS = {"egg:dcproxy": Settings, "egg:dcproxy#upstream": UpstreamSettings}
 
 API = read_page("docs/api.md")
 ARCHITECTURE = read_page("docs/architecture.md")
@@ -67,29 +66,19 @@ EXAMPLE_PATHS = {"dcproxy/operations/things.py"}
 # Options
 
 
-@pytest.mark.parametrize("kind", [Settings, UpstreamSettings])
-def test_option_table_equals_the_declarations(kind):
-    option_tables = [
-        rows
-        for rows in tables(CONFIGURATION)
-        if tuple(rows[0]) == ("option", "takes", "default", "description")
-    ]
-    documented = option_tables[[Settings, UpstreamSettings].index(kind)]
-    assert documented == [
+def test_option_table_equals_the_declarations():
+    assert table(CONFIGURATION, "option", "takes", "default", "description") == [
         {
             "option": f"`{declaration.name}`",
             "takes": declaration.metadata["type"].allowed,
             "default": default_text(declaration.default),
             "description": declaration.metadata["description"],
         }
-        for declaration in fields(kind)
+        for declaration in fields(Settings)
     ]
-    assert len(option_tables) == 2
 
 
 def default_text(default):
-    if default is MISSING:
-        return "required"
     if default is None or default == ():
         return "unset"
     if isinstance(default, tuple):
@@ -112,12 +101,12 @@ def test_values_of_proxy_ini_are_allowed_and_the_defaults():
     parser.read_string(PROXY_INI)
     options = dict(parser["app:main"])
     del options["use"]
-    assert from_options(options, Settings) == Settings()
+    assert from_options(options) == Settings()
 
 
 def test_values_in_comments_of_proxy_ini_are_allowed():
     examples = dict(re.findall(r"(?m)^#(\w+) = (.*)$", PROXY_INI))
-    from_options({name: text for name, text in examples.items() if name in OPTIONS}, Settings)
+    from_options({name: text for name, text in examples.items() if name in OPTIONS})
 
 
 @pytest.mark.parametrize(
@@ -133,9 +122,8 @@ def test_options_of_an_example_are_allowed(text):
     parser = ConfigParser(interpolation=None)
     parser.read_string(text.replace("%(here)s", "/srv/dcproxy"))  # Paste's folder of the file
     for section in parser.values():
-        if kind := KINDS_OF_SECTIONS.get(section.get("use", "")):
-            options = {name: value for name, value in section.items() if name != "use"}
-            from_options(options, kind)
+        if section.get("use") == "egg:dcproxy":
+            from_options({name: value for name, value in section.items() if name != "use"})
 
 
 @pytest.mark.parametrize("page", ["docs/configuration.md", "docs/deployment.md"])
@@ -143,7 +131,7 @@ def test_example_of_a_wrong_option_is_its_message(page):
     [quoted] = re.findall(r"(?m)^dcproxy: error: \S+/proxy\.ini: (.*)$", read_page(page))
     name, value = re.search(r"option (\w+) = '(.*?)'", quoted).groups()
     with pytest.raises(SettingError) as caught:
-        from_options({name: value}, Settings)
+        from_options({name: value})
     assert quoted == str(caught.value)
 
 

@@ -7,11 +7,11 @@ from dcproxy.settings import SettingError, Settings, from_options
 
 
 def test_no_options_give_the_defaults():
-    assert from_options({}, Settings) == Settings()
+    assert from_options({}) == Settings()
 
 
 def test_empty_value_counts_as_unset():
-    assert from_options({"owners": " ", "page_size": ""}, Settings) == Settings()
+    assert from_options({"owners": " ", "page_size": ""}) == Settings()
 
 
 def test_every_option_is_read():
@@ -36,8 +36,7 @@ def test_every_option_is_read():
             "page_size": "5",
             "connect_timeout": "0.5",
             "read_timeout": "30",
-        },
-        Settings,
+        }
     ) == Settings(
         ec2_endpoint_url="https://ec2.example.org:8773/services/Cloud",
         provider="eu-west-1",
@@ -121,7 +120,7 @@ def test_every_option_is_read():
 )
 def test_invalid_value_error_names_option_value_and_constraint(name, value):
     with pytest.raises(SettingError) as error:
-        from_options({name: value}, Settings)
+        from_options({name: value})
     assert name in str(error.value)
     assert repr(value) in str(error.value)
     assert "it takes" in str(error.value)
@@ -141,17 +140,17 @@ def test_invalid_value_error_names_option_value_and_constraint(name, value):
     ],
 )
 def test_tags_are_pairs_separated_by_commas(text, tags):
-    assert from_options({"tags": text}, Settings).tags == tags
+    assert from_options({"tags": text}).tags == tags
 
 
 def test_47_tags_are_allowed():
     text = ", ".join(f"tag-{number}=x" for number in range(47))
-    assert len(from_options({"tags": text}, Settings).tags) == 47
+    assert len(from_options({"tags": text}).tags) == 47
 
 
 def test_unknown_option_error_lists_the_known_options():
     with pytest.raises(SettingError, match=r"option pagesize is not known.*page_size"):
-        from_options({"pagesize": "10"}, Settings)
+        from_options({"pagesize": "10"})
 
 
 def test_unknown_default_region_is_rejected_at_startup():
@@ -161,7 +160,7 @@ def test_unknown_default_region_is_rejected_at_startup():
 
 def test_password_in_the_endpoint_is_rejected_and_not_repeated():
     with pytest.raises(SettingError) as error:
-        from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"}, Settings)
+        from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"})
     assert "hidden" not in str(error.value)
 
 
@@ -169,7 +168,7 @@ def test_password_in_the_endpoint_is_rejected_and_not_repeated():
     "address", ["127.0.0.1:9001", "[::1]:9001", ":9001", "localhost:9001", "unix:/run/dcproxy/a-1"]
 )
 def test_addresses_of_the_operational_endpoints(address):
-    assert from_options({"admin_bind": address}, Settings).admin_bind == address
+    assert from_options({"admin_bind": address}).admin_bind == address
 
 
 @pytest.mark.parametrize("regions", ["RegionOne, regionone", "US-East-1"])
