@@ -44,7 +44,7 @@ def entry_point(provider: str | None, urls: Urls) -> str:
     api = {
         "version": protocol.VERSION,
         "driver": protocol.DRIVER,
-        "provider": provider,
+        "provider": provider or protocol.DEFAULT_PROVIDER,
         "links": links,
     }
     return _dump({"api": api})

@@ -9,6 +9,8 @@ SERVER = f"Apache-Deltacloud/{VERSION}"
 
 DRIVER = "ec2"
 DRIVER_NAME = "EC2"
+DEFAULT_PROVIDER = "default"
+"""What JSON and errors say for the provider of a request that names none."""
 
 
 class Feature(NamedTuple):

@@ -240,10 +240,10 @@ def error(error: ErrorDocument, urls: Urls | None) -> str:
         f"    <param name='{_attribute(name)}'>{_cdata(value)}</param>\n"
         for name, value in error.parameters.items()
     )
+    provider = _attribute(error.provider or protocol.DEFAULT_PROVIDER)
     return (
         f"<error status='{error.status}' url='{_attribute(error.url)}'>\n"
-        f"  <backend driver='{protocol.DRIVER}' provider='{_attribute(error.provider)}'>"
-        "</backend>\n"
+        f"  <backend driver='{protocol.DRIVER}' provider='{provider}'></backend>\n"
         f"  <code>{error.status}</code>\n"
         f"  <message>{_cdata(error.message)}</message>\n"
         f"  <request>\n{parameters}  </request>\n"

@@ -44,7 +44,7 @@ def test_entry_point_links_volumes_with_their_features(anonymous_client):
 
 def test_entry_point_in_json(anonymous_client):
     api = anonymous_client.get("/api?format=json").json["api"]
-    assert (api["version"], api["driver"], api["provider"]) == ("1.1.3", "ec2", None)
+    assert (api["version"], api["driver"], api["provider"]) == ("1.1.3", "ec2", "default")
     [link] = [link for link in api["links"] if link["rel"] == "storage_snapshots"]
     assert link["href"] == "http://localhost:3001/api/storage_snapshots"
     assert [feature["name"] for feature in link["features"]] == [

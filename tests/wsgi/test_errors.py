@@ -22,7 +22,7 @@ def test_error_in_xml_contains_the_ec2_code_and_message(programmed_client, progr
     assert (root.tag, root.get("status")) == ("error", "404")
     assert root.get("url") == f"{SNAPSHOT}?format=xml"
     assert root.find("backend").get("driver") == "ec2"
-    assert root.find("backend").get("provider") == ""
+    assert root.find("backend").get("provider") == "default"
     assert root.findtext("code") == "404"
     assert root.findtext("message") == (
         "InvalidSnapshot.NotFound: No snapshot <'snap-12345678'> ]]> here."
