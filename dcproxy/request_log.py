@@ -1,5 +1,6 @@
 """What is known of one request, for its log line and the metrics."""
 
+import logging
 import select
 import socket
 from collections import deque
@@ -9,7 +10,10 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from gevent.monkey import get_original
 
+log = logging.getLogger(__name__)
+
 _MAX_EC2_REQUEST_IDS = 20
+_MAX_LOGGED_NAME = 64
 
 
 @dataclass(slots=True)
@@ -59,6 +63,17 @@ class RequestLog:
             self.error = message
         if status == 500:
             self.fault = cause
+
+    def record_failed_login(self, name: str, address: str) -> None:
+        """Record that name or password of an account were wrong; it has a log line of its own."""
+        self.login_failed = True
+        log.warning(
+            "a login failed: name %r, address %r, request %s",
+            name[:_MAX_LOGGED_NAME],
+            address,
+            self.request_id,
+            extra={"request_id": self.request_id},
+        )
 
     @property
     def client_has_left(self) -> bool:

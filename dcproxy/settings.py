@@ -228,8 +228,8 @@ class Settings:
     )
     ready: str | None = _option(
         OptionType(_parse_path, "off, or a path such as /readyz"),
-        "Path of the readiness check.",
-        "/readyz",
+        "No effect, and a warning: the readiness check was removed. The next release refuses it.",
+        None,
     )
     metrics: str | None = _option(
         OptionType(_parse_path, "off, or a path such as /metrics"),
@@ -238,8 +238,8 @@ class Settings:
     )
     admin_bind: str | None = _option(
         OptionType(_parse_address, "an address such as 127.0.0.1:9001 or unix:/run/dcproxy/admin"),
-        "Address at which alone the health check, the readiness check and the metrics answer. "
-        "Unset: they answer where the API does.",
+        "Address at which alone the health check and the metrics answer. Unset: they answer where "
+        "the API does.",
         None,
     )
     log_format: str | None = _option(

@@ -13,7 +13,7 @@ from werkzeug.wsgi import get_input_stream
 
 from dcproxy.deltacloud.errors import ApiError
 
-MAX_BODY_BYTES = 1_000_000
+MAX_BODY_BYTES = 1 << 16
 _MAX_PARAMETERS = 1000
 
 # Characters that XML 1.0 cannot hold, and the replacement for bytes that were not UTF-8.

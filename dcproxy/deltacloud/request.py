@@ -1,16 +1,14 @@
-"""An HTTP request, read once: everything after it is typed."""
+"""An HTTP request, read once and in stages: everything after it is typed."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote
 from wsgiref.types import WSGIEnvironment
 
 from webob import Request
 from werkzeug.sansio.utils import host_is_trusted
 
-from dcproxy.auth.keys import Credentials, read_credentials
 from dcproxy.deltacloud import negotiation, parameters, routes
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.negotiation import Format
@@ -26,29 +24,41 @@ _HOST = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiRequest:
-    """One request.
+class Envelope:
+    """What the response to a request depends on, whatever is wrong with the request.
 
-    ``host`` has its port and is empty when malformed; ``provider`` is None when the request named
-    none; ``id`` is that of the path, ``query`` and ``form`` are its parameters. ``credentials`` are
-    None for an operation that does not call EC2.
-
-    ``error`` is what is wrong with the request. What was not read because of it is empty, except
-    ``format``, which is always known. An OPTIONS request is read up to its methods in ``allow``.
+    ``query`` is empty when it cannot be read, ``host`` has its port and is empty when malformed,
+    ``provider`` is None when the request names none that exists. ``urls`` is None and ``id`` empty
+    until the route is known.
     """
 
-    http: Request
     format: Format
-    query: Mapping[str, str] = field(default_factory=dict)
-    form: Mapping[str, str] = field(default_factory=dict)
-    host: str = ""
-    provider: str | None = None
-    handler: str = ""
-    id: str = ""
+    query: Mapping[str, str]
+    query_string: str
+    host: str
+    provider: str | None
     urls: Urls | None = None
-    allow: Sequence[str] = ()
-    credentials: Credentials | None = None
-    error: ApiError | None = None
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiRequest(Envelope):
+    """One request.
+
+    ``handler`` names its operation, ``id`` the member in its path, ``path`` is decoded. ``query``
+    and ``form`` are its parameters, ``idempotency_key`` is the header as it was sent.
+    ``needs_caller``: the operation calls EC2. ``takes_caller``: it may call EC2 when the caller
+    is known.
+    """
+
+    urls: Urls
+    path: str
+    handler: str
+    needs_caller: bool
+    takes_caller: bool
+    http_version: str
+    idempotency_key: str | None
+    form: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def parameters(self) -> Mapping[str, str]:
@@ -56,20 +66,89 @@ class ApiRequest:
         return {**self.query, **self.form}
 
 
-def read_request(
-    http: Request, providers: Mapping[str, str], trusted_hosts: Collection[str]
-) -> ApiRequest:
-    """Read a request; ``ApiRequest.error`` is set when it is wrong.
+def read_envelope(http: Request, providers: Mapping[str, str]) -> Envelope:
+    """Read what every response depends on. This cannot fail.
 
     ``providers`` maps the names that a request may use, in lower case, to providers.
-    ``trusted_hosts`` are the host names that it may use; empty allows any.
     """
-    known: dict[str, Any] = {}
     try:
-        known.update(_read(http, providers, trusted_hosts))
+        query = parameters.query(http)
+    except ApiError:
+        query = {}
+    accept = http.environ.get("HTTP_ACCEPT")
+    try:
+        format = negotiation.choose(query.get("format"), accept)
+    except ApiError:
+        format = negotiation.choose_for_error(accept)
+    path = http.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    provider = _named("provider", http.environ, dict(split_matrix(path)[1]), query)
+    return Envelope(
+        format=format,
+        query=query,
+        query_string=http.environ.get("QUERY_STRING", ""),
+        host=_host(http),
+        provider=providers.get(provider.lower()),
+    )
+
+
+def read_request(
+    http: Request, envelope: Envelope, providers: Mapping[str, str], trusted_hosts: Collection[str]
+) -> ApiRequest:
+    """Read a request up to its body. Raises ``ApiError`` when it is wrong.
+
+    ``providers`` are those of ``read_envelope``. ``trusted_hosts`` are the host names that a
+    request may use; empty allows any.
+    """
+    environ = http.environ
+    query = parameters.query(http)
+    negotiation.choose(query.get("format"), environ.get("HTTP_ACCEPT"))
+    path = _path(http)
+    matrix = _matrix(path)
+    provider = _provider(environ, matrix, query, providers)
+    _check_host(envelope.host, trusted_hosts)
+    prefix = encoded_prefix(environ)
+    match = routes.match(_method(http), path)
+    _check_origin(http, envelope.host)
+    needs_caller = not match.is_public or (
+        match.handler == "entry_point.show" and "force_auth" in query
+    )
+    return ApiRequest(
+        format=envelope.format,
+        query=query,
+        query_string=envelope.query_string,
+        host=envelope.host,
+        provider=provider,
+        urls=Urls(http.host_url + prefix, matrix.items()),
+        id=match.id,
+        path=path,
+        handler=match.handler,
+        needs_caller=needs_caller,
+        takes_caller=needs_caller or match.handler.endswith(".new"),
+        http_version=environ.get("SERVER_PROTOCOL", ""),
+        idempotency_key=environ.get("HTTP_IDEMPOTENCY_KEY"),
+    )
+
+
+def read_form(http: Request, request: ApiRequest, providers: Mapping[str, str]) -> ApiRequest:
+    """Read the form in the body of a request, which may name the provider.
+
+    Raises ``ApiError``, as ``read_request``.
+    """
+    if http.method not in {"POST", "DELETE"}:
+        return request
+    try:
+        form = parameters.form(http)
     except ApiError as error:
-        known["error"] = error
-    return ApiRequest(http=http, **known)
+        # Some clients send all parameters in the query, and a body of another type.
+        needs_no_form = request.handler.endswith((".destroy", ".detach")) or not (
+            _FORM_PARAMETERS.isdisjoint(request.query)
+        )
+        if not (error.status == 415 and needs_no_form):
+            raise
+        form = {}
+    sent = replace(request, form=form)
+    provider = _provider(http.environ, _matrix(request.path), sent.parameters, providers)
+    return replace(sent, provider=provider)
 
 
 def encoded_prefix(environ: WSGIEnvironment) -> str:
@@ -93,7 +172,7 @@ def is_for_collections(http: Request, collections: Collection[str]) -> bool:
 
     Path and driver are read as Deltacloud 1.1.3 reads them, also where dcproxy refuses them: empty
     and dot segments do not count, and of several drivers the first in the path decides, then the
-    header, then the last in the query. The body is not read.
+    last in the query, then the header. The body is not read.
     """
     path = http.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
     canonical_path, matrix = split_matrix(_without_dot_segments(path))
@@ -101,7 +180,7 @@ def is_for_collections(http: Request, collections: Collection[str]) -> bool:
     # Rack 1 separates parameters by semicolons too.
     query = dict(parse_qsl(http.query_string.replace(";", "&")))
     in_header = http.headers.get("X-Deltacloud-Driver")
-    driver = next(in_path, None) or in_header or query.get("api[driver]") or DRIVER
+    driver = next(in_path, None) or query.get("api[driver]") or in_header or DRIVER
     prefix = f"{ENTRY_POINT}/"
     collection, _, _ = canonical_path.removeprefix(prefix).partition("/")
     is_below = canonical_path.startswith(prefix)
@@ -120,50 +199,6 @@ def _without_dot_segments(path: str) -> str:
     return "/" + "/".join(segments)
 
 
-def _read(
-    http: Request, providers: Mapping[str, str], trusted_hosts: Collection[str]
-) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of an ``ApiRequest`` in the order in which they are checked."""
-    query, format, error = _negotiate(http)
-    host = _host(http)
-    yield from (("query", query), ("format", format), ("host", host))
-    path = _path(http)
-    matrix = _matrix(path)
-    yield "provider", _provider(http, matrix, query, providers)
-    if http.method == "OPTIONS":
-        yield "allow", _allowed_methods(path)
-        return
-    if error is not None:
-        raise error
-    _check_host(host, trusted_hosts)
-    prefix = encoded_prefix(http.environ)
-    match = routes.match(_method(http), path)
-    yield from (("handler", match.handler), ("id", match.id))
-    yield "urls", Urls(http.host_url + prefix, matrix.items())
-    _check_origin(http, host)
-    if not match.is_public or (match.handler == "entry_point.show" and "force_auth" in query):
-        yield "credentials", read_credentials(http)
-    if http.method in {"POST", "DELETE"}:
-        form = _form(http, query, match.handler)
-        yield "form", form
-        yield "provider", _provider(http, matrix, {**query, **form}, providers)
-
-
-def _negotiate(http: Request) -> tuple[dict[str, str], Format, ApiError | None]:
-    """Read the query and choose the format, also of the error that either of them may cause."""
-    error = None
-    accept = http.headers.get("Accept")
-    try:
-        query = parameters.query(http)
-    except ApiError as unreadable:
-        query, error = {}, unreadable
-    try:
-        format = negotiation.choose(query.get("format"), accept)
-    except ApiError as not_acceptable:
-        format, error = negotiation.choose_for_error(accept), error or not_acceptable
-    return query, format, error
-
-
 def _host(http: Request) -> str:
     if "HTTP_HOST" not in http.environ and http.http_version == "HTTP/1.1":
         return ""  # RFC 9112, 3.2
@@ -177,19 +212,6 @@ def _method(http: Request) -> str:
     is_delete = http.method == "POST" and override == "DELETE"
     method: str = override if is_delete else http.method
     return method
-
-
-def _form(http: Request, query: Mapping[str, str], handler: str) -> dict[str, str]:
-    try:
-        return parameters.form(http)
-    except ApiError as error:
-        # Some clients send all parameters in the query, and a body of another type.
-        needs_no_form = handler.endswith((".destroy", ".detach")) or not (
-            _FORM_PARAMETERS.isdisjoint(query)
-        )
-        if error.status == 415 and needs_no_form:
-            return {}
-        raise
 
 
 def _path(http: Request) -> str:
@@ -208,35 +230,32 @@ def _matrix(path: str) -> dict[str, str]:
     return matrix
 
 
+def _named(
+    name: str, environ: WSGIEnvironment, matrix: Mapping[str, str], parameters: Mapping[str, str]
+) -> str:
+    """Return the driver or provider that a request names, or an empty text.
+
+    The first source that names one decides: matrix parameters, query or form, header.
+    """
+    header = environ.get(f"HTTP_X_DELTACLOUD_{name.upper()}")
+    return matrix.get(name) or parameters.get(f"api[{name}]") or header or ""
+
+
 def _provider(
-    http: Request,
+    environ: WSGIEnvironment,
     matrix: Mapping[str, str],
     parameters: Mapping[str, str],
     providers: Mapping[str, str],
 ) -> str | None:
-    """Return the provider that a request names, and check its driver; names have no case.
-
-    The first source that names one decides: matrix parameters, headers, parameters.
-    """
-
-    def named(name: str) -> str:
-        header = http.headers.get(f"X-Deltacloud-{name.title()}")
-        return matrix.get(name) or header or parameters.get(f"api[{name}]") or ""
-
-    driver, provider = named("driver"), named("provider")
+    """Return the provider that a request names, and check its driver; names have no case."""
+    driver = _named("driver", environ, matrix, parameters)
+    provider = _named("provider", environ, matrix, parameters)
     if driver.lower() not in {"", DRIVER}:
         raise ApiError(400, f"There is no driver {driver!r}, only {DRIVER}.")
     if provider and provider.lower() not in providers:
         known = ", ".join(dict.fromkeys(providers.values()))
         raise ApiError(400, f"There is no provider {provider!r}: the providers are {known}.")
     return providers.get(provider.lower())
-
-
-def _allowed_methods(path: str) -> list[str]:
-    methods = routes.allowed_methods(path)
-    if not methods:
-        raise routes.not_found(path)
-    return methods
 
 
 def _check_host(host: str, trusted_hosts: Collection[str]) -> None:
@@ -250,7 +269,7 @@ def _check_host(host: str, trusted_hosts: Collection[str]) -> None:
 def _check_origin(http: Request, host: str) -> None:
     # Browsers add Basic credentials to requests that a page of another site makes. The scheme does
     # not count: behind a balancer with TLS, it differs.
-    if http.method in {"GET", "HEAD"}:
+    if http.method in {"GET", "HEAD", "OPTIONS"}:
         return
     origin = http.headers.get("Origin")
     if origin is None:

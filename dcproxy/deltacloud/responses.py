@@ -3,7 +3,7 @@
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from hashlib import sha1
 from http import HTTPStatus
 
@@ -13,7 +13,7 @@ from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import ErrorDocument
 from dcproxy.deltacloud.negotiation import Format
 from dcproxy.deltacloud.protocol import DRIVER, SERVER
-from dcproxy.deltacloud.request import ApiRequest
+from dcproxy.deltacloud.request import Envelope
 from dcproxy.request_log import RequestLog
 
 HEADERS = {
@@ -35,11 +35,6 @@ def add_common_headers(response: Response, request_log: RequestLog) -> None:
         response.headers["X-Deltacloud-Provider"] = request_log.provider
 
 
-def options_response(methods: Sequence[str]) -> Response:
-    """Answer OPTIONS."""
-    return Response(headerlist=[("Allow", ", ".join(methods)), ("Content-Length", "0")])
-
-
 def document_response(format: Format, text: str, status: int = 200) -> Response:
     """Send a complete document, with its ``ETag``."""
     body = text.encode()
@@ -58,43 +53,35 @@ def streaming_response(format: Format, body: Iterator[bytes]) -> Response:
     return Response(app_iter=body, headerlist=list(format.renderer.headers().items()))
 
 
-def error_response(
-    request: ApiRequest,
-    error: ApiError,
-    request_log: RequestLog,
-    render: Callable[[ErrorDocument], str] | None = None,
-) -> Response:
-    """Send an error in the format of its request, and record it in ``request_log``.
+def error_response(envelope: Envelope, error: ApiError, request_log: RequestLog) -> Response:
+    """Send an error in the format of its request.
 
-    ``render`` writes the document in place of the renderer of the format. A 401 has a challenge.
-    The message of a 5xx ends with the request id, by which the log line is found.
+    A 401 has a challenge. The message of a 5xx ends with the request id, by which the log line is
+    found.
     """
-    request_log.record_error(error.message, error.code, error.status, error.__cause__)
-    request_log.is_refused = error.is_refusal
     message = error.message
     if error.status >= 500:
         message = f"{message} (X-Request-Id: {request_log.request_id})"
-    query_string = request.http.query_string
+    query, id = envelope.query, envelope.id
     reason = HTTPStatus(error.status).phrase
     document = ErrorDocument(
         status=error.status,
         reason=reason,
         message=message,
         code=error.code or reason,
-        url=request_log.path + (f"?{query_string}" if query_string else ""),
-        provider=request_log.provider,
-        parameters={**request.query, "id": request.id} if request.id else request.query,
+        url="?".join(filter(None, (request_log.path, envelope.query_string))),
+        provider=envelope.provider or "",
+        parameters={**query, "id": id} if id else query,
         parameter=error.parameter,
     )
-    write = render or (lambda document: request.format.renderer.error(document, request.urls))
+    renderer = envelope.format.renderer
+    text = error.write(document) if error.write else renderer.error(document, envelope.urls)
     response = Response(
-        write(document).encode(),
-        status=error.status,
-        headerlist=list(request.format.renderer.headers().items()),
+        text.encode(), status=error.status, headerlist=list(renderer.headers().items())
     )
     response.headers.update(error.headers.items())
     if error.status == 401:
-        response.www_authenticate = f'Basic realm="ec2-deltacloud@{request.host}"'
+        response.www_authenticate = f'Basic realm="ec2-deltacloud@{envelope.host}"'
     return response
 
 

@@ -49,6 +49,9 @@ ROUTES = (
     Route("POST", "/storage_snapshots/<id:id>", "storage_snapshots.destroy_by_post"),
 )
 
+METHODS_HANDLER = "docs.methods"
+"""The operation that answers OPTIONS."""
+
 
 class RouteMatch(NamedTuple):
     """The operation that a request asks for, and of which member; ``id`` is empty without one."""
@@ -78,9 +81,11 @@ _MAP = Map(
 def match(method: str, path: str) -> RouteMatch:
     """Find the route of a request; ``path`` is decoded and may have matrix parameters.
 
-    Raises ``ApiError``: 404 for an unknown path, 405 with ``Allow`` for a method that the path does
-    not have.
+    Each path has the method OPTIONS. Raises ``ApiError``: 404 for an unknown path, 405 with
+    ``Allow`` for a method that the path does not have.
     """
+    if method == "OPTIONS" and allowed_methods(path):
+        return RouteMatch(METHODS_HANDLER, is_public=True, id="")
     try:
         route, values = _adapter(path).match(method=method)
     except MethodNotAllowed as error:
@@ -89,13 +94,8 @@ def match(method: str, path: str) -> RouteMatch:
             405, f"{method} is not allowed here, only {allowed}.", headers={"Allow": allowed}
         ) from error
     except HTTPException as error:
-        raise not_found(path) from error
+        raise ApiError(404, f"There is nothing at {path!r}.") from error
     return RouteMatch(route.handler, route.is_public, values.get("id", ""))
-
-
-def not_found(path: str) -> ApiError:
-    """Build the 404 of an unknown path."""
-    return ApiError(404, f"There is nothing at {path!r}.")
 
 
 def allowed_methods(path: str) -> list[str]:

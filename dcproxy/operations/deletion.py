@@ -37,7 +37,7 @@ def delete_by_post(
         raise ApiError(
             405,
             "POST is allowed here only with the parameter _method=delete.",
-            headers={"Allow": ", ".join(allowed_methods(request.http.path_info))},
+            headers={"Allow": ", ".join(allowed_methods(request.path))},
         )
     response = destroy(call)
     return see_other(call.urls.collection(collection)) if request.format.is_page else response

@@ -1,10 +1,11 @@
-"""The documentation of the API, which ``deltacloudc -l`` lists."""
+"""The documentation of the API, which ``deltacloudc -l`` lists, and the methods of a path."""
 
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS
 from dcproxy.deltacloud.responses import document_response
+from dcproxy.deltacloud.routes import allowed_methods
 from dcproxy.operations.call import ApiCall
 
 
@@ -20,3 +21,9 @@ def show(call: ApiCall) -> Response:
         raise ApiError(404, f"There is no collection {name!r}: there are {', '.join(COLLECTIONS)}.")
     document = call.renderer.collection_docs(name, call.urls)
     return document_response(call.request.format, document)
+
+
+def methods(call: ApiCall) -> Response:
+    """``OPTIONS`` of any path."""
+    allowed = ", ".join(allowed_methods(call.request.path))
+    return Response(headerlist=[("Allow", allowed), ("Content-Length", "0")])

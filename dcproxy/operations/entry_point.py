@@ -11,7 +11,7 @@ from dcproxy.operations.call import ApiCall
 def show(call: ApiCall) -> Response:
     """``GET /api``; with ``force_auth`` it checks the credentials against EC2."""
     request = call.request
-    if request.credentials:
+    if request.needs_caller:
         _check_credentials(call)
     document = call.renderer.entry_point(request.provider, call.urls)
     return document_response(request.format, document)

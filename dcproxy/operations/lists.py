@@ -92,10 +92,8 @@ def _stream(call: ApiCall, texts: Iterator[str]) -> Iterator[bytes]:
     except Exception as error:
         # The client must not take the list for complete.
         failure = api_error(error)
-        log_of_request = call.log
-        log_of_request.list_is_broken = True
         # A list that was cut has failed, whatever the status of its error would be.
         status = failure.status if failure.status >= 500 else 502
-        log_of_request.record_error(failure.message, failure.code, status, failure.__cause__)
-        http_version = call.request.http.http_version
-        raise abort_response(log_of_request.connection, http_version) from error
+        call.log.list_is_broken = True
+        call.log.record_error(failure.message, failure.code, status, failure.__cause__)
+        raise abort_response(call.log.connection, call.request.http_version) from error

@@ -9,7 +9,6 @@ from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import ErrorDocument
-from dcproxy.deltacloud.responses import error_response
 from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Page
 from dcproxy.operations.call import ApiCall
@@ -56,15 +55,14 @@ def create_or_form(
     create: Callable[[ApiCall], Response],
     form: Callable[[ApiCall, ErrorDocument], str],
 ) -> Response:
-    """Run ``create``. When it fails, a page gets ``form`` again, with what the person filled in.
+    """Run ``create``. When it fails, a page has ``form`` again, with what the person filled in.
 
-    For other formats, raises what ``create`` raises.
+    Raises ``ApiError``.
     """
     try:
         return create(call)
     except (ApiError, EC2Error) as error:
-        request = call.request
-        if not request.format.is_page:
-            raise
-        render = partial(form, call)
-        return error_response(request, api_error(error), call.log, render)
+        failure = api_error(error)
+        if call.request.format.is_page:
+            failure.write = partial(form, call)
+        raise failure from failure.__cause__

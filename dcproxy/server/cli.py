@@ -97,9 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         "-c", "--config", metavar="FILE", type=_file, help="Paste file, such as proxy.ini"
     )
     parser.add_argument(
-        "--admin-bind",
-        metavar="ADDRESS",
-        help="address of the health check, the readiness check and the metrics alone",
+        "--admin-bind", metavar="ADDRESS", help="address of the health check and the metrics alone"
     )
     parser.add_argument("-l", "--drivers", action="store_true", help="list the drivers and exit")
     parser.add_argument("-s", "--ssl", action="store_true", help="TLS; needs -k and -C")

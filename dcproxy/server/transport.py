@@ -1,12 +1,28 @@
-"""What only the connection of a request tells, and no header can: its scheme, and where it arrived.
+"""Which headers about the way of a request are trusted, and what its connection tells.
 
 gunicorn believes headers of its peer about scheme and prefix: from loopback, and always over a Unix
 socket (its settings ``secure_scheme_headers`` and ``forwarder_headers``).
 """
 
-from wsgiref.types import WSGIEnvironment
+import socket
+from wsgiref.types import WSGIApplication, WSGIEnvironment
 
-from dcproxy.server.worker import client_socket
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+
+def client_socket(environ: WSGIEnvironment) -> socket.socket | None:
+    """Return the socket of the client; None under another server."""
+    connection: socket.socket | None = environ.get("gunicorn.socket")
+    return connection
+
+
+def trusting(proxies: int, app: WSGIApplication) -> WSGIApplication:
+    """Let an application use the ``X-Forwarded-*`` headers of so many proxies in front of it."""
+    if not proxies:
+        return app
+    return ProxyFix(
+        app, x_for=proxies, x_proto=proxies, x_host=proxies, x_port=proxies, x_prefix=proxies
+    )
 
 
 def arrived_at(environ: WSGIEnvironment, address: str) -> bool:

@@ -5,14 +5,13 @@ import logging
 import os
 import re
 import signal
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
-from wsgiref.types import WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIApplication
 
 import gevent.select
 import gunicorn.http.wsgi
@@ -36,12 +35,6 @@ _STOP_INTERVAL_SECONDS = 0.1
 def set_server_header(server: str) -> None:
     """Set the ``Server`` header: gunicorn drops that of an application and writes its own."""
     gunicorn.http.wsgi.SERVER = server
-
-
-def client_socket(environ: WSGIEnvironment) -> socket.socket | None:
-    """Return the socket of the client; None under another server."""
-    connection: socket.socket | None = environ.get("gunicorn.socket")
-    return connection
 
 
 # gunicorn quotes what it cannot parse of a request: it may hold a secret or a query.

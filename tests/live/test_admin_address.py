@@ -1,4 +1,4 @@
-"""An address of their own for the health check, the readiness check and the metrics."""
+"""An address of their own for the health check and the metrics."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ from tests.support.servers import (
     with_options,
 )
 
-OPERATIONAL = ["/healthz", "/readyz", "/metrics"]
+OPERATIONAL = ["/healthz", "/metrics"]
 OTHERS = ["/", "/api", SNAPSHOTS, "/nothing"]
 PIPELINE = """
 [pipeline:main]
@@ -40,7 +40,6 @@ paste.app_factory = tests.support.old_server:app_factory
 @contextmanager
 def command(tmp_path, endpoint, admin, *arguments, options=None, replace=()):
     ini = tmp_path / "proxy.ini"
-    # Each worker has places of its own.
     text = proxy_ini(endpoint, ("workers = 2", "workers = 1"), *replace)
     ini.write_text(with_options(text, options or {}))
     line = [BIN / "dcproxy", "--config", ini, "--port", "0", *arguments]
@@ -50,11 +49,11 @@ def command(tmp_path, endpoint, admin, *arguments, options=None, replace=()):
 
 
 def by_option(tmp_path, endpoint, admin):
-    return command(tmp_path, endpoint, admin, options={"admin_bind": admin, "capacity": 1})
+    return command(tmp_path, endpoint, admin, options={"admin_bind": admin})
 
 
 def by_argument(tmp_path, endpoint, admin):
-    overridden = {"admin_bind": "127.0.0.1:1", "capacity": 1}
+    overridden = {"admin_bind": "127.0.0.1:1"}
     return command(tmp_path, endpoint, admin, "--admin-bind", admin, options=overridden)
 
 
@@ -64,14 +63,14 @@ def by_filter(tmp_path, endpoint, admin):
         (
             "[filter:dcproxy]\nuse = egg:dcproxy\n",
             f"[filter:dcproxy]\nuse = egg:dcproxy\n"
-            f"ec2_endpoint_url = {endpoint}\nadmin_bind = {admin}\ncapacity = 1\n",
+            f"ec2_endpoint_url = {endpoint}\nadmin_bind = {admin}\n",
         ),
     ]
     return command(tmp_path, endpoint, admin, replace=replace)
 
 
 def by_gunicorn(tmp_path, endpoint, admin):
-    options = {"admin_bind": admin, "capacity": 1}
+    options = {"admin_bind": admin}
     return gunicorn(tmp_path, endpoint, "--bind", admin, *WORKER, options=options)
 
 
@@ -110,7 +109,7 @@ def ports(request, ec2_server, tmp_path_factory):
 
 def test_operational_endpoints_answer_at_the_admin_address_alone(ports, programmed_ec2):
     public, admin = ports
-    assert [status_of(admin, path) for path in OPERATIONAL] == [200] * 3
+    assert [status_of(admin, path) for path in OPERATIONAL] == [200] * 2
     assert 200 not in [status_of(public, path) for path in OPERATIONAL]
 
 
@@ -130,7 +129,7 @@ def test_no_header_makes_the_public_address_the_admin_address(ports, programmed_
         assert status_of(public, "/healthz", more) != 200
 
 
-def test_admin_address_answers_when_no_place_is_free(ports, programmed_ec2):
+def test_admin_address_answers_when_no_slot_is_free(ports, programmed_ec2):
     public, admin = ports
     answered = Event()
 
@@ -143,7 +142,6 @@ def test_admin_address_answers_when_no_place_is_free(ports, programmed_ec2):
         waiting = pool.submit(status_of, public, SNAPSHOTS)
         wait_until(lambda: programmed_ec2.requests, "the request to EC2")
         assert status_of(admin, "/healthz") == 200
-        assert status_of(admin, "/readyz") == 503
         assert status_of(admin, "/metrics") == 200
         answered.set()
         assert waiting.result() == 200

@@ -84,8 +84,9 @@ def test_collection_of_the_path_decides(address, expected):
         (f"/api{SNAPSHOTS}", "", True),
         (f"/api;driver=ec2{SNAPSHOTS}?api[driver]=mock", "mock", True),
         (f"/api;driver=mock{SNAPSHOTS}?api[driver]=ec2", "ec2", False),
-        (f"/api{SNAPSHOTS}?api[driver]=ec2", "mock", False),
-        (f"/api{SNAPSHOTS}?api[driver]=mock", "ec2", True),
+        (f"/api{SNAPSHOTS}?api[driver]=ec2", "mock", True),
+        (f"/api{SNAPSHOTS}?api[driver]=mock", "ec2", False),
+        (f"/api{SNAPSHOTS}?api[driver]=", "mock", False),
     ],
 )
 def test_driver_decides(address, driver, expected):

@@ -3,7 +3,6 @@
 import logging
 
 import pytest
-from webob import Request
 
 from tests.support.accounts import (
     BASE_KEY,
@@ -16,11 +15,11 @@ from tests.support.accounts import (
 )
 from tests.support.addresses import SNAPSHOTS
 from tests.support.application import client_of, new_application
-from tests.support.callers import CALLER, basic_authorization
+from tests.support.callers import CALLER
 from tests.support.documents import read_xml
 from tests.support.ec2_responses import EC2Response, error_response
 from tests.support.ec2_volumes import EC2Volumes, lost, not_executed
-from tests.support.responders import always, endless_pages
+from tests.support.responders import always
 from tests.wsgi.conftest import metrics_of
 
 READER, BACKUP = (("reader", password_of("reader")), ("backup", password_of("backup")))
@@ -229,21 +228,6 @@ def test_lost_response_before_a_refusal_of_the_accounts_credentials_is_an_unknow
     client = client_of(app, READER)
     response = client.post("/api/storage_volumes", {"realm_id": "us-east-1b"}, status=502)
     assert "It is not known whether EC2 has made a volume" in message_of(response)
-
-
-def test_account_has_one_share_whatever_session_tokens_its_client_sends(
-    files, programmed_ec2, monkeypatch
-):
-    monkeypatch.setattr("dcproxy.operations.capacity.MAX_WAIT", 0)
-    programmed_ec2.respond = endless_pages
-    app = new_application(
-        ec2_endpoint_url=programmed_ec2.url, capacity=2, share_per_key=50, **files.options
-    )
-    request = Request.blank(SNAPSHOTS, authorization=basic_authorization(":".join(READER)))
-    _, _, body = request.call_application(app)
-    headers = {"X-Amz-Security-Token": "another"}
-    client_of(app, READER).get(SNAPSHOTS, headers=headers, status=502)
-    body.close()
 
 
 def test_missing_permission_of_a_role_is_told_as_that_of_a_caller(get, programmed_ec2):

@@ -11,10 +11,9 @@ from tests.wsgi.conftest import metrics_of
 INDEX = "storage_snapshots.index"
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_check_needs_no_credentials_and_does_not_call_ec2(programmed_client, programmed_ec2, path):
+def test_check_needs_no_credentials_and_does_not_call_ec2(programmed_client, programmed_ec2):
     programmed_client.authorization = None
-    assert programmed_client.get(path, status=200).text == "ok\n"
+    assert programmed_client.get("/healthz", status=200).text == "ok\n"
     assert programmed_ec2.requests == []
 
 
@@ -50,11 +49,9 @@ def test_metrics_report_the_version(programmed_client):
 
 
 def test_health_and_metrics_paths_are_configurable(client_with):
-    client = client_with(health="/up", ready="/can-work", metrics=None)
+    client = client_with(health="/up", metrics=None)
     client.get("/up", status=200)
-    client.get("/can-work", status=200)
     client.get("/healthz", status=404)
-    client.get("/readyz", status=404)
     client.get("/metrics", status=404)
 
 

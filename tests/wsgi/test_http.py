@@ -85,7 +85,7 @@ def test_headers_of_every_response(anonymous_client, address):
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("address", ["/", "/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("address", ["/", "/healthz", "/metrics"])
 def test_headers_of_every_response_outside_of_the_api(anonymous_client, address):
     response = anonymous_client.get(address)
     assert response.headers["Cache-Control"] == "no-store"

@@ -79,7 +79,7 @@ def client_token(call: ApiCall) -> str:
 
 def has_key(call: ApiCall) -> bool:
     """Tell whether the request has an Idempotency-Key."""
-    return "Idempotency-Key" in call.request.http.headers
+    return call.request.idempotency_key is not None
 
 
 def _random(call: ApiCall) -> str:
@@ -87,7 +87,7 @@ def _random(call: ApiCall) -> str:
 
 
 def _digest_of_key(call: ApiCall) -> str:
-    key = _idempotency_key(call.request.http.headers["Idempotency-Key"])
+    key = _idempotency_key(call.request.idempotency_key or "")
     return _digest(call.caller.name, call.region, key)
 
 

@@ -262,7 +262,7 @@ def _settle_in_background(
     deadline = call.runtime.monotonic() + sum(BACKGROUND_DELAYS) + RESERVED_SECONDS
     # The log line of the request is written by then: its call must not change any more.
     unlogged = RequestLog(log_of_request.request_id, log_of_request.method, log_of_request.path)
-    later = replace(call, deadline=deadline, log=unlogged, place=None)
+    later = replace(call, deadline=deadline, log=unlogged)
 
     def look_for_duplicates() -> None:
         for delay in BACKGROUND_DELAYS:

@@ -1,10 +1,10 @@
-"""Middleware that creates the request_log of each request, counts the request and logs it."""
+"""The log line and metrics of each request, and the health and metrics endpoints."""
 
 import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -12,8 +12,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from werkzeug.wsgi import ClosingIterator
 
 from dcproxy.request_log import Handler, RequestLog
-from dcproxy.server.metrics import Metrics
-from dcproxy.server.worker import client_socket
+from dcproxy.server.metrics import Metrics, exposition
+from dcproxy.server.transport import client_socket
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+/@-]{1,200}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -102,3 +102,52 @@ def _log(request_log: RequestLog, duration: float, provider: str) -> None:
             "traceparent": request_log.traceparent or None,
         },
     )
+
+
+def operational_endpoints(
+    health_path: str | None, metrics_path: str | None
+) -> dict[str, WSGIApplication]:
+    """Create what answers outside of Deltacloud, by path; None leaves an endpoint out.
+
+    Nothing there waits for EC2.
+    """
+    endpoints: dict[str, WSGIApplication] = {}
+    if health_path:
+        endpoints[health_path] = text("200 OK", "ok")
+    if metrics_path:
+        endpoints[metrics_path] = with_common_headers(exposition())
+    return endpoints
+
+
+def by_path(apps: Mapping[str, WSGIApplication], other: WSGIApplication) -> WSGIApplication:
+    """Let each of ``apps`` answer requests for its path, and ``other`` the rest."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return apps.get(environ.get("PATH_INFO", ""), other)(environ, start_response)
+
+    return app
+
+
+def with_common_headers(app: WSGIApplication) -> WSGIApplication:
+    """Add the headers of every response outside of Deltacloud: it is neither cached nor guessed."""
+    common = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+
+    def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [*headers, *common], *more)
+
+        return app(environ, start)
+
+    return wrapped
+
+
+def text(status: str, line: str) -> WSGIApplication:
+    """Create a WSGI application that answers with a line of text."""
+    body = f"{line}\n".encode()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+        start_response(status, headers)
+        return [body]
+
+    return with_common_headers(app)
