@@ -61,6 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--config excludes --provider and --driver mock: the file configures both")
     if given.check and not given.config:
         parser.error("--check needs --config: it checks that file")
+    if given.doctor and not given.config:
+        parser.error("--doctor needs --config: it examines the accounts of that file")
+    if (given.account or given.json) and not given.doctor:
+        parser.error("--account and --json need --doctor")
     if given.driver == "mock" and not all(map(find_spec, ("moto", "flask"))):
         parser.error("the mock EC2 is not installed: pip install 'dcproxy[mock]'")
     with ExitStack() as stack:
@@ -112,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
             option, action=_Ignored, dest="ignored", help=argparse.SUPPRESS, default=[]
         )
     parser.add_argument("--check", action="store_true", help="check the file of --config and exit")
+    parser.add_argument(
+        "--doctor", action="store_true", help="examine the way to EC2, keys and permissions; exit"
+    )
+    parser.add_argument("--account", metavar="NAME", help="the account that --doctor examines")
+    parser.add_argument("--json", action="store_true", help="let --doctor write JSON")
     parser.add_argument("--version", action="version", version=f"dcproxy {version('dcproxy')}")
     return parser
 
@@ -191,6 +200,10 @@ def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -
             server.check()
             options["ec2_endpoint_url"] = stack.enter_context(mock.running())
             mock.add_examples(options["ec2_endpoint_url"], given.provider or Settings().provider)
+    if given.doctor:
+        from dcproxy import doctor
+
+        sys.exit(doctor.run(given.config, server.arbiter, given.account, given.json))
     arbiter = server.arbiter()
     if given.check:
         print(f"{given.config} is correct")

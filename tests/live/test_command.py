@@ -199,6 +199,8 @@ def test_help_names_each_option():
         (["-i", "openstack"], "invalid choice: 'openstack'"),
         (["-c", "nothing.ini"], "there is no file nothing.ini"),
         (["--check"], "--check needs --config"),
+        (["--doctor"], "--doctor needs --config"),
+        (["-c", PROXY_INI, "--json"], "--account and --json need --doctor"),
         (["-k", "nothing.pem", "-C", "nothing.pem"], "there is no file nothing.pem"),
         (["-c", PROXY_INI, "-P", "eu-west-1"], "--config excludes --provider"),
     ],

@@ -80,6 +80,15 @@ def untrusted_endpoint() -> Iterator[str]:
 
 
 @contextmanager
+def self_signed_endpoint() -> Iterator[str]:
+    """Run a programmed EC2 whose TLS certificate is its own authority."""
+    with tempfile.TemporaryDirectory() as folder:
+        authority, *_ = make_certificate(Path(folder))
+        with programmed_ec2_server(ssl_context=(str(authority), f"{authority}.key")) as ec2:
+            yield ec2.url
+
+
+@contextmanager
 def dripping_head_endpoint() -> Iterator[str]:
     """Respond with headers that arrive byte by byte and never end."""
     with _serving(lambda connection: _drip(connection, b"HTTP/1.1 200 OK\r\nX-Padding: ")) as url:

@@ -7,11 +7,17 @@ import pytest
 from botocore.config import Config
 
 from tests.support.application import client_of, new_application
+from tests.support.iam import RESOURCES, allows
 from tests.support.markdown import code_blocks, code_spans, read_page, table
-from tests.support.package import ACTIONS, running_moto
+from tests.support.package import ACTIONS, isolated_session, running_moto
 
 [POLICY] = [
     block.text for block in code_blocks(read_page("docs/migration.md")) if block.language == "json"
+]
+READ, CREATE = [
+    block.text
+    for block in code_blocks(read_page("docs/accounts.md"))
+    if block.language == "json" and "ec2:" in block.text
 ]
 
 REQUESTS = {
@@ -135,3 +141,59 @@ def test_caller_without_the_actions_on_volumes_loses_nothing_else(response_to, a
 def test_actions_on_volumes_are_in_a_statement_of_their_own():
     statements = {statement["Sid"]: statement["Action"] for statement in policy()["Statement"]}
     assert sorted(statements["Volumes"]) == sorted(VOLUMES)
+
+
+# Resources and conditions, which moto does not evaluate
+
+
+@pytest.fixture(scope="module")
+def actions_of_ec2():
+    model = isolated_session().get_component("data_loader").load_service_model("ec2", "service-2")
+    return {f"ec2:{action}" for action in model["operations"]}
+
+
+def in_partition(partition):
+    """Give the documented policy as the page says to write it for another partition."""
+    return json.loads(POLICY.replace("arn:aws:", f"arn:{partition}:"))
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_policy_allows_each_action_on_its_resources(partition):
+    assert RESOURCES.keys() == {f"ec2:{action}" for action in ACTIONS}
+    for action in RESOURCES:
+        assert allows(in_partition(partition), action, partition=partition), action
+
+
+def test_policy_does_not_allow_writes_in_another_partition():
+    allowed = {action for action in RESOURCES if allows(policy(), action, partition="aws-cn")}
+    assert allowed == {action for action in RESOURCES if "Describe" in action}
+
+
+@pytest.mark.parametrize(
+    ("kind", "create"), [("snapshot", "CreateSnapshot"), ("volume", "CreateVolume")]
+)
+def test_policy_allows_tags_of_what_is_created_only(kind, create):
+    assert allows(policy(), "ec2:CreateTags", [kind], create)
+    others = (None, "RunInstances", *({"CreateSnapshot", "CreateVolume"} - {create}))
+    assert not any(allows(policy(), "ec2:CreateTags", [kind], other) for other in others)
+
+
+def test_policy_allows_no_other_action_and_no_other_resource(actions_of_ec2):
+    def allowed(kind):
+        return {action for action in actions_of_ec2 if allows(policy(), action, [kind])}
+
+    reads = {action for action in RESOURCES if "Describe" in action}
+    assert allowed("image") == reads
+    assert allowed("instance") == reads | {*VOLUMES}
+    assert allowed("volume") == allowed("snapshot") == set(RESOURCES)
+
+
+@pytest.mark.parametrize(
+    ("text", "writes"), [(READ, set()), (CREATE, {"ec2:CreateSnapshot", "ec2:CreateTags"})]
+)
+def test_policies_of_accounts_allow_what_they_say(text, writes):
+    document = json.loads(text)
+    allowed = {action for action in RESOURCES if allows(document, action)}
+    if allows(document, "ec2:CreateTags", ["snapshot"], "CreateSnapshot"):
+        allowed.add("ec2:CreateTags")
+    assert allowed == writes | {action for action in RESOURCES if "Describe" in action}
