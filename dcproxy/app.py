@@ -110,7 +110,9 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     client = EC2Client(settings, runtime, recorded.record_ec2_call)
     callers = Callers(settings, runtime, client.hosts)
     providers = provider_names(client.hosts)
-    nobody = Caller("", settings.provider, False, _require_credentials)
+    # Accounts have regions of their own.
+    default_region = settings.provider if settings.accounts is None else ""
+    nobody = Caller("", default_region, False, _require_credentials)
     operations = _operations()
 
     def handle(
@@ -129,10 +131,11 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             request_log.operation = request.handler
             caller = identify(environ, request, request_log, deadline - runtime.monotonic())
             known = request = read_form(http, request, providers)
+            request.urls.region = request.provider or caller.region
             call = ApiCall(
                 request=request,
                 caller=caller,
-                region=request.provider or caller.region,
+                region=request.urls.region,
                 client=client,
                 settings=settings,
                 log=request_log,

@@ -13,6 +13,7 @@ from dcproxy.deltacloud import negotiation, parameters, routes
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.negotiation import Format
 from dcproxy.deltacloud.protocol import DRIVER
+from dcproxy.deltacloud.routes import RouteMatch
 from dcproxy.deltacloud.urls import ENTRY_POINT, Urls, split_matrix
 
 _FORM_PARAMETERS = {"_method", "capacity", "instance_id", "snapshot_id", "volume_id"}
@@ -118,7 +119,7 @@ def read_request(
         query_string=envelope.query_string,
         host=envelope.host,
         provider=provider,
-        urls=Urls(http.host_url + prefix, matrix.items()),
+        urls=Urls(http.host_url + prefix, matrix.items(), _page(http, path, match, query)),
         id=match.id,
         path=path,
         handler=match.handler,
@@ -228,6 +229,20 @@ def _matrix(path: str) -> dict[str, str]:
     if len(matrix) != len(pairs):
         raise ApiError(400, "A matrix parameter is repeated: driver and provider are given once.")
     return matrix
+
+
+def _page(http: Request, path: str, match: RouteMatch, query: Mapping[str, str]) -> str:
+    """Return the page that a request has in every provider, without the entry point.
+
+    Members are of one provider, and a page that a form has made cannot be requested again: their
+    collection stands for them. The page of the driver, which offers the providers, is told another.
+    """
+    if match.handler == "drivers.show":
+        return query.get("page", "")
+    if match.id or http.method != "GET":
+        return f"/{match.handler.partition('.')[0]}"
+    page = split_matrix(path)[0].removeprefix(ENTRY_POINT)
+    return f"{page}?{http.query_string}" if query else page
 
 
 def _named(

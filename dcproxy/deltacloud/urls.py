@@ -5,7 +5,7 @@ segment: ``/api;driver=ec2;provider=eu-west-1/storage_snapshots/snap-1``.
 """
 
 from collections.abc import Iterable
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from dcproxy.deltacloud.protocol import DRIVER
 
@@ -15,9 +15,17 @@ Matrix = tuple[tuple[str, str], ...]
 
 
 class Urls:
-    """The hrefs of a response, with the host, the prefix and the provider of its request."""
+    """The hrefs of a response, with the host, the prefix and the provider of its request.
 
-    def __init__(self, application_url: str, matrix: Iterable[tuple[str, str]]) -> None:
+    ``page`` is what follows the entry point in the address of the page that another provider has
+    instead. ``region`` is that of EC2, empty while it is unknown: pages name it.
+    """
+
+    def __init__(
+        self, application_url: str, matrix: Iterable[tuple[str, str]], page: str = ""
+    ) -> None:
+        self.page = page
+        self.region = ""
         self._application_url = application_url
         parameters = "".join(f";{name}={quote(value, safe='')}" for name, value in matrix)
         self._entry_point = f"{application_url}{ENTRY_POINT}{parameters}"
@@ -25,6 +33,10 @@ class Urls:
     def in_provider(self, provider: str) -> "Urls":
         """Return the hrefs of another provider."""
         return Urls(self._application_url, (("driver", DRIVER), ("provider", provider)))
+
+    def choice_of_provider(self) -> str:
+        """Return the href of the page that links this page in every provider."""
+        return f"{self.member('drivers', DRIVER)}?{urlencode({'page': self.page})}"
 
     def entry_point(self) -> str:
         """Return the href of the entry point."""

@@ -14,7 +14,7 @@ from tests.support.chromium import launch_chromium
 from tests.support.package import MOCK_USER
 from tests.support.servers import BIN, running
 
-SIZE = {"width": 1280, "height": 700}
+SIZE = {"width": 1280, "height": 680}
 
 
 def take_screenshot(file: Path) -> None:

@@ -64,6 +64,15 @@ def test_request_of_an_account_is_signed_with_its_role(get, programmed_ec2, sts)
     assert signers(programmed_ec2) == [(key.id, key.token) for key in sts.handed_out]
 
 
+@pytest.mark.parametrize(
+    ("caller", "region"), [(READER, "Region: eu-west-1"), (BACKUP, "Region: us-east-1")]
+)
+def test_pages_name_the_region_of_an_account_where_it_logs_in(get, caller, region):
+    assert region in get(caller, headers={"Accept": "text/html"}).html.nav.text
+    entry_point = get(caller, "/api", headers={"Accept": "text/html"})
+    assert "Choose a region" in entry_point.html.nav.text
+
+
 def test_credentials_of_a_role_serve_many_requests(get, programmed_ec2, sts):
     for _ in range(3):
         get(READER)
