@@ -5,6 +5,7 @@ Attackers have addresses of their own: the balancers limit each address.
 
 import socket
 from contextlib import suppress
+from urllib.request import urlopen
 
 import pytest
 from lxml import etree
@@ -12,7 +13,7 @@ from lxml import etree
 from tests.support import balancers
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.balancers import replicas
-from tests.support.callers import AUTHORIZATION
+from tests.support.callers import AUTHORIZATION, CALLER
 from tests.support.ec2_responses import snapshot_item, snapshots_page
 from tests.support.ec2_server import EC2Server
 from tests.support.responders import always
@@ -137,10 +138,75 @@ def test_errors_of_the_balancer_begin_with_error(balanced):
     assert_is_error(*front.get("/elsewhere"), 404)
 
 
-@pytest.mark.parametrize("balancer", BALANCERS)
-def test_unreachable_replicas_are_a_502_document(balancer, tmp_path):
+MALFORMED = {
+    "path above the root": (b"GET /../api/drivers/x HTTP/1.1\r\nHost: h", True),
+    "null in the path": (b"GET /api/drivers/x%00 HTTP/1.1\r\nHost: h", True),
+    "no host": (b"GET /api HTTP/1.1", True),
+    # HAProxy has a text of its own for these.
+    "header without a name": (b"GET /api HTTP/1.1\r\nHost: h\r\n: x", False),
+    "long header": (b"GET /api HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 100_000, False),
+    "long target": (b"GET /api?x=" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: h", False),
+}
+
+
+@pytest.mark.parametrize(("head", "is_document"), MALFORMED.values(), ids=MALFORMED)
+def test_malformed_request_is_an_error(balanced, head, is_document):
+    front, _ = balanced
+    response = front.exchange(head + b"\r\nConnection: close\r\n\r\n")
+    assert int(response.split()[1]) in (400, 404)
+    assert b"\r\n\r\n<error status='40" in response or not is_document
+
+
+def test_request_log_has_neither_queries_nor_keys(balanced):
+    front, server = balanced
+    server.program()
+    query = "name=of-the-query"
+    headers = {"Authorization": AUTHORIZATION, "X-Request-Id": "request-of-the-log"}
+    front.get(f"{SNAPSHOTS}?{query}", headers)
+    front.get(f"/elsewhere?{query}", headers)
+    head = f"GET /api?{query} HTTP/1.1\r\nAuthorization: {AUTHORIZATION}\r\n: x\r\n\r\n"
+    front.exchange(head.encode())
+    front.get(f"{SNAPSHOT}?{query}", headers)
+    wait_until(lambda: SNAPSHOT in front.request_log.read_text(), "the last request in the log")
+    written = "".join(
+        path.read_text() for path in front.request_log.parent.glob("*.log") if path.is_file()
+    )
+    [line] = [line for line in written.splitlines() if line.endswith(f"GET {SNAPSHOTS}")]
+    assert "127.0.0.1" in line
+    assert "request-of-the-log" in line.split()
+    for secret in ("of-the-query", *CALLER, AUTHORIZATION.split()[1]):
+        assert secret not in written
+
+
+def test_failed_request_is_logged_without_its_query(balancer_of_nothing):
+    front = balancer_of_nothing
+    assert front.get("/api?name=of-the-query")[0].status == 502
+    wait_until(lambda: "GET /api\n" in front.request_log.read_text(), "the request in the log")
+    lines = front.request_log.read_text()
+    assert " 502 " in lines
+    assert "of-the-query" not in lines + front.log.read_text()
+
+
+@pytest.fixture(params=BALANCERS)
+def balancer_of_nothing(request, tmp_path):
+    with request.param(tmp_path, [free_port(), free_port()]) as front:
+        yield front
+
+
+@pytest.mark.parametrize(
+    ("balancer", "paths"),
+    [(balancers.haproxy, ["/stats", "/metrics"]), (balancers.nginx, ["/status"])],
+)
+def test_statistics_are_at_an_address_of_their_own(balancer, paths, tmp_path):
     with balancer(tmp_path, [free_port(), free_port()]) as front:
-        assert_is_error(*front.get("/api"), 502)
+        for path in paths:
+            assert front.get(path)[0].status == 404
+            with urlopen(f"http://127.0.0.1:{front.statistics_port}{path}") as response:
+                assert response.status == 200
+
+
+def test_unreachable_replicas_are_a_502_document(balancer_of_nothing):
+    assert_is_error(*balancer_of_nothing.get("/api"), 502)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """HAProxy and nginx with the files of ``deploy/``, and replicas of dcproxy behind them."""
 
 import os
+import re
 import ssl
 import subprocess
 from contextlib import ExitStack, contextmanager
@@ -26,12 +27,16 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 class Balancer(Server):
-    """Listens on ``port``, and with TLS on ``tls_port``, where ``ca`` vouches for it."""
+    """Listens on ``port``, and with TLS on ``tls_port``, where ``ca`` vouches for it.
 
-    def __init__(self, process, port, tls_port, ca, log):
-        super().__init__(process, port, log)
-        self.tls_port = tls_port
+    It logs its requests to ``request_log``, and has statistics on ``statistics_port``.
+    """
+
+    def __init__(self, process, log, ports, ca, request_log):
+        self.tls_port, self.statistics_port = ports[1:]
+        super().__init__(process, ports[0], log)
         self.ca = ca
+        self.request_log = request_log
 
     def connect_by_tls(self):
         context = ssl.create_default_context(cafile=self.ca)
@@ -39,45 +44,59 @@ class Balancer(Server):
 
 
 @contextmanager
-def haproxy(folder, ports, replace=()):
-    """Run HAProxy with its file, only addresses and what is in ``replace`` replaced."""
+def haproxy(folder, ports, replace=(), old_server=None):
+    """Run HAProxy with its file, only addresses and what is in ``replace`` replaced.
+
+    ``old_server`` is the port of an old server.
+    """
     program = require_program("haproxy")
     if os.geteuid() != 0:
         pytest.skip("needs root: the file has HAProxy give up its rights")
     ca, key, signed = make_certificate(folder)
     both = folder / "haproxy.pem"
     both.write_text(signed.read_text() + key.read_text())
-    port, tls_port = free_port(), free_port()
+    own = [free_port() for _ in range(3)]
     env = os.environ | {
-        "PLAIN_ADDRESS": f"127.0.0.1:{port}",
-        "TLS_ADDRESS": f"127.0.0.1:{tls_port}",
+        "PLAIN_ADDRESS": f"127.0.0.1:{own[0]}",
+        "TLS_ADDRESS": f"127.0.0.1:{own[1]}",
+        "STATISTICS": f"127.0.0.1:{own[2]}",
         "CERTIFICATE": str(both),
         "REPLICA_1": f"127.0.0.1:{ports[0]}",
         "REPLICA_2": f"127.0.0.1:{ports[1]}",
     }
+    if old_server:
+        env["OLD_SERVER"] = f"127.0.0.1:{old_server}"
     configuration = folder / "haproxy.cfg"
     configuration.write_text(replaced((DEPLOY / "haproxy.cfg").read_text(), *replace))
     command = [program, "-db", "-f", configuration]
-    with _balancer(command, folder, port, tls_port, ca, env) as balancer:
+    with _balancer(command, folder, own, ca, folder / "balancer.log", env) as balancer:
         yield balancer
 
 
 @contextmanager
-def nginx(folder, ports, replace=()):
-    """Run nginx with its file, only addresses and what is in ``replace`` replaced."""
+def nginx(folder, ports, replace=(), old_server=None):
+    """Run nginx with its files, as ``haproxy``."""
     program = require_program("nginx")
     ca, key, signed = make_certificate(folder)
-    port, tls_port = free_port(), free_port()
+    own = [free_port() for _ in range(3)]
+    request_log = folder / "requests.log"
     site = replaced(
         (DEPLOY / "nginx.conf").read_text(),
-        ("listen 80;", f"listen 127.0.0.1:{port};"),
-        ("listen 443 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
+        ("listen 80 ", f"listen 127.0.0.1:{own[0]} "),
+        ("listen 443 ", f"listen 127.0.0.1:{own[1]} "),
+        ("listen 127.0.0.1:8404;", f"listen 127.0.0.1:{own[2]};"),
+        ("/var/log/nginx/dcproxy.log", request_log),
+        ("/var/log/nginx/dcproxy-error.log", folder / "errors.log"),
         ("/etc/nginx/cloud.example.org.crt", signed),
         ("/etc/nginx/cloud.example.org.key", key),
         ("server 127.0.0.1:3001 ", f"server 127.0.0.1:{ports[0]} "),
         ("server 127.0.0.1:3002 ", f"server 127.0.0.1:{ports[1]} "),
         *replace,
     )
+    if old_server:
+        site = re.sub(r"#location ~ \^ .*?#\}", _uncommented, site, flags=re.DOTALL)
+        maps = (DEPLOY / "nginx-old-server.conf").read_text()
+        site = replaced(maps, ("127.0.0.1:3003", f"127.0.0.1:{old_server}")) + site
     (folder / "site.conf").write_text(site)
     main = folder / "nginx.conf"
     folders = "".join(
@@ -90,17 +109,21 @@ def nginx(folder, ports, replace=()):
         f"http {{ access_log off; {folders} include {folder}/site.conf; }}\n"
     )
     command = [program, "-c", main, "-e", "stderr"]
-    with _balancer(command, folder, port, tls_port, ca, None) as balancer:
+    with _balancer(command, folder, own, ca, request_log, None) as balancer:
         yield balancer
 
 
+def _uncommented(match):
+    return re.sub(r"(?m)^( *)#", r"\1", match[0])
+
+
 @contextmanager
-def _balancer(command, folder, port, tls_port, ca, env):
+def _balancer(command, folder, ports, ca, request_log, env):
     log = folder / "balancer.log"
     with open(log, "w") as output:
         process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, env=env)
     try:
-        balancer = Balancer(process, port, tls_port, ca, log)
+        balancer = Balancer(process, log, ports, ca, request_log)
         wait_until(lambda: _answers(balancer), "the balancer to answer")
         yield balancer
     finally:

@@ -34,7 +34,7 @@ FOR_DCPROXY = [
     ("GET", f"{SNAPSHOTS}?api[driver]=%65%432", {}),
     ("GET", f"{SNAPSHOTS}?api[driver]=", {}),
     ("GET", f"{SNAPSHOTS}?API[driver]=mock", {}),
-    ("POST", f"{SNAPSHOTS}?api%5Bdriver%5D=ec2", {DRIVER: "ec2"}),
+    ("POST", f"{SNAPSHOTS}?api%5Bdriver%5D=ec2", {DRIVER: "mock"}),
     ("GET", SNAPSHOTS, {DRIVER: "EC2"}),
     ("GET", SNAPSHOTS, {DRIVER: ""}),
     # Spellings of the path
@@ -91,6 +91,7 @@ FOR_OLD_SERVER = [
     ("GET", f"{SNAPSHOTS}?x=1;api[driver]=mock", {}),
     ("GET", f"{SNAPSHOTS}?%61pi%5bdriver%5d=mock", {}),
     ("GET", f"{SNAPSHOTS}?api[driver]=ec2&api[driver]=mock", {}),
+    ("POST", f"{SNAPSHOTS}?api[driver]=mock", {DRIVER: "ec2"}),
     ("GET", SNAPSHOTS, {DRIVER: "openstack"}),
     ("POST", SNAPSHOTS, {DRIVER: "ec2x"}),
 ]
