@@ -1,15 +1,21 @@
 """Names and passwords of accounts: an htpasswd file with bcrypt hashes."""
 
 import re
-import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cache, partial
 from hashlib import blake2b
 from hmac import compare_digest
+from ipaddress import IPv6Address
 from pathlib import Path
 from secrets import token_bytes
 
 import bcrypt
+from gevent.monkey import is_module_patched
+from gevent.threadpool import ThreadPool
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.settings import SettingError
@@ -24,6 +30,9 @@ last character has four values.
 
 _MAX_PASSWORD_BYTES = 72
 """bcrypt ignores what follows."""
+
+_MAX_WAITING = 128
+"""Passwords from one address that wait to be verified."""
 
 
 def read_passwords(file: Path) -> dict[str, bytes]:
@@ -62,8 +71,16 @@ class LoginFailedError(ApiError):
         super().__init__(401, message)
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    name: str
+    secret: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+    matches: "Future[bool]" = field(default_factory=Future)
+
+
 class Passwords:
-    """Verifies names and passwords.
+    """Verifies names and passwords, one at a time; addresses take turns.
 
     ``hashes`` are the bcrypt hashes of names. The right password of each name is remembered as a
     digest with a key of this process.
@@ -71,54 +88,109 @@ class Passwords:
 
     def __init__(self, hashes: Mapping[str, bytes]) -> None:
         self._hashes = hashes
-        self._all_hashes = list(hashes.values())
+        self._costliest = max(hashes.values(), key=_cost, default=b"")
         self._key = token_bytes(blake2b.MAX_KEY_SIZE)
         self._verified: dict[str, bytes] = {}
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
+        self._waiting: dict[str, deque[_Attempt]] = {}  # by address; the first one is next
+        self._unfinished: dict[tuple[str, bytes], _Attempt] = {}
+        self._is_working = False
 
     def __contains__(self, name: str) -> bool:
         return name in self._hashes
 
     def verify(self, name: str, password: str, address: str, seconds: float) -> None:
-        """Raise a 401 ``ApiError`` unless a name has a password, for unknown names as late.
+        """Return if a name has a password. ``address`` is that of the client.
 
-        One password is verified at a time. Raises a 502 ``ApiError`` when it is not the turn of
-        this one within ``seconds``.
+        Raises ``LoginFailedError`` otherwise, which takes equally long for every name, and a 502
+        ``ApiError`` when too many passwords from this address wait, or when ``seconds`` are over.
         """
         secret = password.encode()
-        digest = self._digest(secret)
-        if self._is_verified(name, digest):
+        digest = blake2b(secret, key=self._key).digest()
+        if compare_digest(self._verified.get(name, b""), digest):
             return
         if len(secret) > _MAX_PASSWORD_BYTES:
             raise LoginFailedError("The password is too long: a password has at most 72 bytes.")
-        if not self._one_at_a_time.acquire(timeout=max(seconds, 0)):
-            raise ApiError(502, "Too many passwords are being verified.")
+        attempt = self._attempt(name, secret, digest, _client(address))
         try:
-            if self._is_verified(name, digest):  # by another request meanwhile
-                return
-            hash = self._hash_for(name)
-            matches = _run_beside_event_loop(lambda: bcrypt.checkpw(secret, hash))
-            if not (matches and name in self._hashes):
-                raise LoginFailedError
-            self._verified[name] = digest
-        finally:
-            self._one_at_a_time.release()
+            matches = attempt.matches.result(max(seconds, 0))
+        except TimeoutError:
+            raise ApiError(502, "Too many passwords are being verified.") from None
+        if not matches:
+            raise LoginFailedError
 
-    def _is_verified(self, name: str, digest: bytes) -> bool:
-        return compare_digest(self._verified.get(name, b""), digest)
+    def _attempt(self, name: str, secret: bytes, digest: bytes, client: str) -> _Attempt:
+        """Return the attempt with a name and a password, a new one unless there is one."""
+        with self._lock:
+            attempt = self._unfinished.get((name, digest))
+            if attempt is None:
+                queue = self._waiting.setdefault(client, deque())
+                if len(queue) >= _MAX_WAITING:
+                    message = "Too many passwords from this address are being verified."
+                    raise ApiError(502, message, is_refusal=True)
+                attempt = _Attempt(name, secret, digest)
+                queue.append(attempt)
+                self._unfinished[name, digest] = attempt
+                if not self._is_working:
+                    threading.Thread(target=self._work, daemon=True).start()
+                    self._is_working = True
+            return attempt
 
-    def _digest(self, text: bytes) -> bytes:
-        return blake2b(text, key=self._key).digest()
+    def _work(self) -> None:
+        while attempt := self._next():
+            try:
+                matches = _run_beside_event_loop(partial(self._matches, attempt))
+            except Exception as error:
+                attempt.matches.set_exception(error)
+            else:
+                if matches:
+                    self._verified[attempt.name] = attempt.digest
+                attempt.matches.set_result(matches)
+            del self._unfinished[attempt.name, attempt.digest]
 
-    def _hash_for(self, name: str) -> bytes:
-        """Return the hash of a name; for an unknown one always the same of another, at its cost."""
-        number = int.from_bytes(self._digest(name.encode()))
-        return self._hashes.get(name) or self._all_hashes[number % len(self._all_hashes)]
+    def _next(self) -> _Attempt | None:
+        with self._lock:
+            client = next(iter(self._waiting), None)
+            if client is None:
+                self._is_working = False
+                return None
+            queue = self._waiting.pop(client)
+            attempt = queue.popleft()
+            if queue:
+                self._waiting[client] = queue  # after all others
+            return attempt
+
+    def _matches(self, attempt: _Attempt) -> bool:
+        hash = self._hashes.get(attempt.name, self._costliest)
+        if bcrypt.checkpw(attempt.secret, hash) and attempt.name in self._hashes:
+            return True
+        # Costs are powers of two: 2**5 + 2**5 + 2**6 + 2**7 is 2**8.
+        for cost in range(_cost(hash), _cost(self._costliest)):
+            bcrypt.hashpw(attempt.secret, b"%s%02d%s" % (hash[:4], cost, hash[6:29]))
+        return False
+
+
+def _cost(hash: bytes) -> int:
+    return int(hash[4:6])
+
+
+def _client(address: str) -> str:
+    """Return what one client has of addresses: of IPv6 the first 64 bits, all else itself."""
+    try:
+        number = IPv6Address(address)
+    except ValueError:
+        return address
+    return str(number.ipv4_mapped or int(number) >> 64)
 
 
 def _run_beside_event_loop(function: Callable[[], bool]) -> bool:
     """Call what computes for long; under gevent in a thread, since it would stop all requests."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
-        return bool(sys.modules["gevent"].get_hub().threadpool.apply(function))
+    if is_module_patched("threading"):
+        return bool(_bcrypt_thread().apply(function))
     return function()
+
+
+@cache
+def _bcrypt_thread() -> ThreadPool:
+    """Create the thread at first use, after the fork: name lookups may use up those of gevent."""
+    return ThreadPool(1)

@@ -1,5 +1,6 @@
 """Files of accounts, and the verification of passwords."""
 
+import queue
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from dcproxy.auth.passwords import Passwords, read_passwords
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.settings import SettingError
 from tests.support.accounts import htpasswd_line, password_hash, password_of
+from tests.support.servers import wait_until
 
 LINE = htpasswd_line("reader")
 HASH = password_hash(password_of("reader"))
@@ -21,9 +23,9 @@ def verifier():
     return Passwords({"reader": HASH.encode()})
 
 
-def status_of(verifier, name, password, seconds=30):
+def status_of(verifier, name, password, seconds=30, address="192.0.2.1"):
     try:
-        verifier.verify(name, password, "192.0.2.1", seconds)
+        verifier.verify(name, password, address, seconds)
     except ApiError as error:
         return error.status
     return 200
@@ -110,16 +112,31 @@ def count_bcrypt(monkeypatch):
     return calls
 
 
-def test_unknown_name_costs_the_verification_of_another_account(monkeypatch):
-    hashes = {"cheap": password_hash("a").encode(), "costly": password_hash("b").encode()}
-    calls = count_bcrypt(monkeypatch)
-    verifier = Passwords(hashes)
-    for number in range(20):
-        assert status_of(verifier, f"nobody{number}", "a") == 401
-        assert status_of(verifier, f"nobody{number}", "b") == 401
-    verified = [hash for _, hash in calls]
-    assert set(verified) == set(hashes.values())
-    assert verified[0::2] == verified[1::2]  # always the same one for a name
+@pytest.mark.parametrize("name", ["cheap", "medium", "costly", "nobody", "somebody"])
+def test_failure_costs_as_much_as_the_most_expensive_hash_for_every_name(monkeypatch, name):
+    hashes = {
+        name: password_hash("right", cost).encode()
+        for name, cost in {"cheap": 4, "medium": 5, "costly": 7}.items()
+    }
+    done = []
+    for function in ("checkpw", "hashpw"):
+        original = getattr(passwords.bcrypt, function)
+        monkeypatch.setattr(
+            passwords.bcrypt,
+            function,
+            lambda secret, salt, original=original: (
+                done.append(2 ** int(salt[4:6])) or original(secret, salt)
+            ),
+        )
+    assert status_of(Passwords(hashes), name, "wrong") == 401
+    assert sum(done) == 2**7
+
+
+@pytest.mark.parametrize("password", ["x\0y", "\0", "ä"])
+def test_odd_passwords_are_wrong_and_no_error(password):
+    hashes = {"cheap": HASH.encode(), "costly": password_hash("right", 5).encode()}
+    for name in ("cheap", "costly", "nobody"):
+        assert status_of(Passwords(hashes), name, password) == 401
 
 
 def test_memory_holds_no_password(verifier):
@@ -135,73 +152,150 @@ def test_password_over_72_bytes_is_refused_without_bcrypt(verifier, monkeypatch,
     assert calls == []
 
 
+class SlowBcrypt:
+    """Lets each verification begin when it is told to, and tells which one has begun."""
+
+    def __init__(self, check):
+        self._check = check
+        self._begun, self._go_on = queue.Queue(), threading.Semaphore(0)
+        self._running = threading.Lock()
+
+    def __call__(self, password, hash):
+        assert self._running.acquire(blocking=False)  # one at a time
+        self._begun.put(password.decode())
+        self._go_on.acquire(timeout=30)
+        self._running.release()
+        return self._check(password, hash)
+
+    def begun(self):
+        return self._begun.get(timeout=30)
+
+    def go_on(self, number=1):
+        self._go_on.release(number)
+
+
 @pytest.fixture
 def slow_bcrypt(monkeypatch):
-    """Let bcrypt wait, and give how many run, whether each has begun, and what lets them go on."""
-    begun, go_on, running = threading.Semaphore(0), threading.Event(), []
-    check = passwords.bcrypt.checkpw
-
-    def slow(password, hash):
-        running.append(password)
-        begun.release()
-        go_on.wait(30)
-        assert len(running) == 1
-        running.remove(password)
-        return check(password, hash)
-
+    slow = SlowBcrypt(passwords.bcrypt.checkpw)
     monkeypatch.setattr(passwords.bcrypt, "checkpw", slow)
-    return begun, go_on
+    yield slow
+    slow.go_on(1000)
 
 
-def verify_at_once(verifier, password, number):
-    statuses = []
+class Logins:
+    """Logins at once, in threads of their own; ``statuses`` are in the order of their end."""
 
-    def verify():
-        statuses.append(status_of(verifier, "reader", password))
+    def __init__(self, verifier):
+        self._verifier = verifier
+        self._threads = []
+        self.statuses = []
 
-    threads = [threading.Thread(target=verify) for _ in range(number)]
-    for thread in threads:
+    def start(self, password, address="192.0.2.1", name="reader"):
+        """Start a login, and wait until it waits for its turn."""
+
+        def verify():
+            self.statuses.append(status_of(self._verifier, name, password, address=address))
+
+        before = len(self._verifier._unfinished)
+        thread = threading.Thread(target=verify)
         thread.start()
-    return threads, statuses
+        self._threads.append(thread)
+        wait_until(
+            lambda: len(self._verifier._unfinished) > before or not thread.is_alive(), "the login"
+        )
+
+    def end(self):
+        for thread in self._threads:
+            thread.join(30)
+        return self.statuses
 
 
-def test_wrong_passwords_are_verified_one_at_a_time_and_delay_no_remembered_one(
-    verifier, slow_bcrypt
-):
-    begun, go_on = slow_bcrypt
-    go_on.set()
+@pytest.fixture
+def logins(verifier, slow_bcrypt):
+    return Logins(verifier)
+
+
+def test_wrong_passwords_delay_no_remembered_one(verifier, slow_bcrypt, logins):
+    slow_bcrypt.go_on()
     assert status_of(verifier, "reader", password_of("reader")) == 200
-    go_on.clear()
-    threads, statuses = verify_at_once(verifier, "wrong", 8)
-    begun.acquire(timeout=30)
+    for number in range(8):
+        logins.start(f"wrong{number}")
     assert status_of(verifier, "reader", password_of("reader")) == 200
-    go_on.set()
-    for thread in threads:
-        thread.join(30)
-    assert statuses == [401] * 8
+    slow_bcrypt.go_on(8)
+    assert logins.end() == [401] * 8
 
 
-def test_password_whose_turn_does_not_come_is_502(verifier, slow_bcrypt):
-    begun, go_on = slow_bcrypt
-    threads, statuses = verify_at_once(verifier, "wrong", 1)
-    begun.acquire(timeout=30)
+def test_password_whose_turn_does_not_come_is_502(verifier, slow_bcrypt, logins):
+    logins.start("wrong")
     for seconds in (-1, 0, 0.01):
         assert status_of(verifier, "reader", password_of("reader"), seconds) == 502
-    go_on.set()
-    threads[0].join(30)
-    assert statuses == [401]
+    slow_bcrypt.go_on(2)
+    assert logins.end() == [401]
+    # It was verified meanwhile: whoever tries again need not wait.
+    wait_until(lambda: status_of(verifier, "reader", password_of("reader"), 0) == 200, "a login")
 
 
-def test_first_requests_of_an_account_at_once_cost_bcrypt_once(verifier, monkeypatch, slow_bcrypt):
-    begun, go_on = slow_bcrypt
-    calls = count_bcrypt(monkeypatch)
-    threads, statuses = verify_at_once(verifier, password_of("reader"), 32)
-    begun.acquire(timeout=30)
-    go_on.set()
+def test_first_requests_of_an_account_at_once_cost_bcrypt_once(verifier, slow_bcrypt):
+    statuses = []
+    threads = [
+        threading.Thread(
+            target=lambda: statuses.append(status_of(verifier, "reader", password_of("reader")))
+        )
+        for _ in range(200)
+    ]
+    for thread in threads:
+        thread.start()
+    slow_bcrypt.go_on()
     for thread in threads:
         thread.join(30)
-    assert statuses == [200] * 32
-    assert len(calls) == 1
+    assert statuses == [200] * 200
+
+
+@pytest.mark.parametrize(
+    ("guessers", "address"),
+    [
+        (["192.0.2.1"] * 100, "192.0.2.2"),
+        (["192.0.2.1", "192.0.2.3"] * 50, "192.0.2.2"),
+        # One customer has 2**64 addresses.
+        ([f"2001:db8::{number:x}" for number in range(100)], "2001:db8:0:1::1"),
+        (["::ffff:192.0.2.1"] * 100, "::ffff:192.0.2.2"),
+        (["", "unknown"] * 50, "192.0.2.2"),
+    ],
+)
+def test_addresses_take_turns(slow_bcrypt, logins, guessers, address):
+    for number, guesser in enumerate(guessers):
+        logins.start(f"guess{number}", guesser, f"name{number}")
+    logins.start(password_of("reader"), address)
+    slow_bcrypt.go_on(4)
+    begun = [slow_bcrypt.begun() for _ in range(4)]
+    assert password_of("reader") in begun
+    wait_until(lambda: 200 in logins.statuses, "the login")
+    slow_bcrypt.go_on(100)
+    assert logins.end().count(401) == 100
+
+
+def test_bounded_number_waits_for_each_address(verifier, slow_bcrypt, logins):
+    logins.start("wrong")
+    slow_bcrypt.begun()
+    for number in range(128):
+        logins.start(f"wrong{number}")
+    with pytest.raises(ApiError) as caught:
+        verifier.verify("reader", "one more", "192.0.2.1", 30)
+    assert (caught.value.status, caught.value.is_refusal) == (502, True)
+    assert caught.value.headers["Retry-After"]
+    logins.start(password_of("reader"), "192.0.2.2")
+    slow_bcrypt.go_on(200)
+    assert sorted(logins.end()) == [200] + [401] * 129
+    assert status_of(verifier, "reader", "wrong again") == 401
+    assert not verifier._waiting
+
+
+def test_failed_verification_is_an_error_of_its_own_request_only(verifier, monkeypatch):
+    monkeypatch.setattr(passwords.bcrypt, "checkpw", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        verifier.verify("reader", "wrong", "192.0.2.1", 30)
+    monkeypatch.undo()
+    assert status_of(verifier, "reader", password_of("reader")) == 200
 
 
 GEVENT_PROGRAM = """
@@ -216,21 +310,25 @@ def slow(password, hash):
     monkey.get_original("time", "sleep")(0.5)
     return True
 passwords.bcrypt.checkpw = slow
-verifier = passwords.Passwords({"reader": b"hash"})
+verifier = passwords.Passwords({"reader": b"$2b$04$"})
 def others():
     while True:
         turns.append(1)
         gevent.sleep(0.01)
 gevent.spawn(others)
+# As lookups of names that no server answers.
+for _ in range(10):
+    gevent.get_hub().threadpool.spawn(monkey.get_original("time", "sleep"), 60)
 gevent.spawn(verifier.verify, "reader", "password", "192.0.2.1", 30).join()
-print(len(turns))
+print(len(turns), flush=True)
+import os
+os._exit(0)
 """
 
 
-def test_event_loop_of_gevent_goes_on_during_a_verification():
-    pytest.importorskip("gevent")
+def test_event_loop_goes_on_during_a_verification_which_needs_no_thread_of_gevents():
     result = subprocess.run(
-        [sys.executable, "-c", GEVENT_PROGRAM], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", GEVENT_PROGRAM], capture_output=True, text=True, timeout=30
     )
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) > 5
