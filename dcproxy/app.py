@@ -108,7 +108,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     """
     recorded = metrics.get_metrics()
     client = EC2Client(settings, runtime, recorded.record_ec2_call)
-    callers = Callers(settings, runtime, client.hosts)
+    callers = Callers(settings, runtime, client.hosts, recorded.record_account_credentials)
     providers = provider_names(client.hosts)
     # Accounts have regions of their own.
     default_region = settings.provider if settings.accounts is None else ""

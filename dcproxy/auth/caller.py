@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dcproxy.auth.keys import Credentials
 from dcproxy.auth.passwords import Passwords, read_passwords
-from dcproxy.auth.profiles import Profiles
+from dcproxy.auth.profiles import read_profiles
 from dcproxy.ec2.session import AccessKey
 from dcproxy.runtime import Runtime
 from dcproxy.settings import SettingError, Settings
@@ -28,24 +28,32 @@ class Caller:
 
 
 class Callers:
-    """Those who are let in: accounts, or everybody who has an access key.
+    """Identifies callers by the password of an account, or by their own access key.
 
-    ``regions`` are those of EC2. Raises ``SettingError`` for files of accounts that are wrong.
+    ``regions`` are those of EC2. ``record`` is told "ok" or "failed" after each attempt to obtain
+    the credentials of an account. Raises ``SettingError`` for files of accounts that are wrong.
     """
 
-    def __init__(self, settings: Settings, runtime: Runtime, regions: Collection[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        regions: Collection[str],
+        record: Callable[[str], None],
+    ) -> None:
         self._provider = settings.provider
         self._own_keys = settings.own_keys or settings.accounts is None
         if (settings.accounts is None) != (settings.aws_config is None):
             raise SettingError("the options accounts and aws_config need each other")
         hashes = read_passwords(Path(settings.accounts)) if settings.accounts else {}
         self._passwords = Passwords(hashes)
-        self._profiles = Profiles(settings, hashes, runtime.monotonic) if hashes else None
-        for name in hashes:
-            region = self._profiles.region(name) if self._profiles else ""
-            if region and region not in regions:
+        self._profiles = (
+            read_profiles(settings, hashes, runtime.monotonic, record) if hashes else {}
+        )
+        for name, profile in self._profiles.items():
+            if profile.region and profile.region not in regions:
                 raise SettingError(
-                    f"{settings.aws_config}: [profile {name}] has the region {region!r}: "
+                    f"{settings.aws_config}: [profile {name}] has the region {profile.region!r}: "
                     f"the regions are {', '.join(regions)}"
                 )
 
@@ -57,14 +65,10 @@ class Callers:
         session token, and a 502 when the password cannot be verified in time.
         """
         name = credentials.user
-        if self._profiles is None or (self._own_keys and name not in self._passwords):
+        profile = self._profiles.get(name)
+        if profile is None and self._own_keys:
             access_key = AccessKey(*credentials.access_key())
             return Caller(name, self._provider, False, lambda seconds: access_key)
         self._passwords.verify(name, credentials.password, address, seconds)
-        profiles = self._profiles
-        return Caller(
-            name,
-            profiles.region(name) or self._provider,
-            True,
-            lambda seconds: profiles.access_key(name, seconds),
-        )
+        assert profile is not None  # noqa: S101 (only names of accounts have passwords)
+        return Caller(name, profile.region or self._provider, True, profile.access_key)

@@ -96,9 +96,6 @@ class Passwords:
         self._unfinished: dict[tuple[str, bytes], _Attempt] = {}
         self._is_working = False
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._hashes
-
     def verify(self, name: str, password: str, address: str, seconds: float) -> None:
         """Return if a name has a password. ``address`` is that of the client.
 

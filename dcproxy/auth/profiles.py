@@ -6,26 +6,34 @@ A profile never falls back on an identity of the host: only what the profile its
 import logging
 import os
 import re
+import signal
+import subprocess
 import threading
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, wait
-from functools import partial
+from concurrent.futures import Future
+from contextlib import nullcontext
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from botocore import credentials as providers
 from botocore.config import Config
 from botocore.configloader import load_config
-from botocore.credentials import Credentials, RefreshableCredentials, create_credential_resolver
+from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
     NoCredentialsError,
 )
-from botocore.loaders import Loader
 from botocore.session import Session
+from botocore.tokens import SSOTokenProvider
+from botocore.utils import create_nested_client
+from gevent import Timeout
+from gevent.monkey import is_module_patched
 
-from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
 from dcproxy.ec2.session import AccessKey, builtin_models, parsed_error
 from dcproxy.settings import SettingError, Settings
 
@@ -40,14 +48,12 @@ _LAST_USE_BEFORE = 60
 _REFRESH_INTERVAL = 10
 """Seconds between two attempts to refresh the credentials of one profile."""
 
-_METHODS = frozenset(
-    {"assume-role", "assume-role-with-web-identity", "sso", "custom-process", "config-file"}
-)
-"""The providers of botocore that use what a profile says, and nothing else of the host."""
-
 _FROM_ENVIRONMENT = re.compile("ca_bundle|.*metadata.*|imds.*")
 """The session variables that the environment may set: where the metadata service is, and how TLS
 is verified."""
+
+_WRONG_CLOCK = ("Signature expired", "Signature not yet current")
+"""Begin the messages of STS for a signature whose time is not its own; the code does not tell."""
 
 _SOURCES = ("Environment", "EcsContainer", "Ec2InstanceMetadata")
 
@@ -57,154 +63,157 @@ _ROLES = (
     ("role_arn", "source_profile"),
     ("role_arn", "credential_source"),
 )
-_OTHERS = (
+_KINDS = (
+    *_ROLES,
     ("sso_account_id", "sso_role_name", "sso_session"),
     ("sso_account_id", "sso_role_name", "sso_start_url", "sso_region"),
     ("credential_process",),
     _KEYS,
 )
-"""The keys of a complete profile with a role, and without one, in the order in which botocore
-looks for them (AWS SDKs and Tools Reference Guide)."""
+"""The keys of a complete profile, in the order in which botocore looks for them (AWS SDKs and Tools
+Reference Guide). With ``role_arn``, it looks for a role only."""
 
 
-class Profiles:
-    """The profiles with some names in the file ``settings.aws_config``.
+_models = cache(builtin_models)
 
-    ``monotonic`` measures intervals in seconds. Raises ``SettingError`` for a file that cannot be
-    read, and for a profile that is missing or incomplete. Nothing is called to find that out.
+
+def read_profiles(
+    settings: Settings,
+    names: Collection[str],
+    monotonic: Callable[[], float],
+    record: Callable[[str], None],
+) -> "dict[str, Profile]":
+    """Read the profiles with some names in the file ``settings.aws_config``.
+
+    ``monotonic`` measures intervals in seconds. ``record`` is told "ok" or "failed" after each
+    attempt to obtain credentials. Raises ``SettingError`` for a file that cannot be read, and for
+    a profile that is missing or incomplete. Nothing is called to find that out.
+    """
+    file = Path(settings.aws_config or "")
+    # Its tracebacks hold what programs have written. Our log has the cause without them.
+    logging.getLogger("botocore.credentials").addFilter(_has_no_traceback)
+    try:
+        file.read_bytes()
+        config = load_config(str(file))
+    except (OSError, BotoCoreError) as error:
+        raise SettingError(f"the file of aws_config {file} cannot be read: {error}") from error
+    for name in names:
+        if problem := _problem(config, name):
+            raise SettingError(f"{file}: {problem}")
+    return {name: Profile(settings, config, name, monotonic, record) for name in names}
+
+
+def _has_no_traceback(record: logging.LogRecord) -> bool:
+    return not record.exc_info
+
+
+class _Current(NamedTuple):
+    access_key: AccessKey
+    credentials: Credentials
+
+    def lasts(self, seconds: int) -> bool:
+        credentials = self.credentials
+        if not isinstance(credentials, RefreshableCredentials):
+            return True
+        return not credentials.refresh_needed(seconds)
+
+
+class Profile:
+    """The credentials of one profile; ``region`` is empty without one.
+
+    botocore obtains them anew each time: an attempt that hangs holds no lock of the next one.
     """
 
     def __init__(
-        self, settings: Settings, names: Collection[str], monotonic: Callable[[], float]
+        self,
+        settings: Settings,
+        config: Mapping[str, Any],
+        name: str,
+        monotonic: Callable[[], float],
+        record: Callable[[str], None],
     ) -> None:
-        assert settings.aws_config is not None  # noqa: S101
-        _hide_causes_in_logs()
-        file, models = Path(settings.aws_config), builtin_models()
-        try:
-            file.read_bytes()
-            config = load_config(settings.aws_config)
-        except (OSError, BotoCoreError) as error:
-            raise SettingError(f"the file of aws_config {file} cannot be read: {error}") from error
-        for name in names:
-            if problem := _problem(config, name):
-                raise SettingError(f"{file}: {problem}")
-        self._profiles = {
-            name: _Profile(
-                name,
-                config["profiles"][name].get("region", ""),
-                partial(_load, settings, _config_of(config, name), models),
-                monotonic,
-            )
-            for name in names
-        }
+        self.region: str = config["profiles"][name].get("region", "")
+        self._name = name
+        self._limit = settings.deadline / 2  # the requests that wait can still tell the cause
+        self._new_session = partial(_Session, settings, config, name)
+        self._monotonic = monotonic
+        self._record = record
+        self._current: _Current | None = None
+        self._lock = threading.Lock()
+        self._attempt: Future[_Current] | None = None
+        self._started = 0.0
 
-    def region(self, name: str) -> str:
-        """Return the region of a profile, empty without one."""
-        return self._profiles[name].region
-
-    def access_key(self, name: str, seconds: float) -> AccessKey:
+    def access_key(self, seconds: float) -> AccessKey:
         """Return an access key that is valid for a minute at least.
 
         It waits for credentials if there are none yet, at most ``seconds``. Raises ``EC2Error``
         when they cannot be obtained; its message names the profile and the cause.
         """
-        return self._profiles[name].access_key(seconds)
-
-
-class _Current(NamedTuple):
-    credentials: Credentials
-    access_key: AccessKey
-
-    def expires_within(self, seconds: int) -> bool:
-        credentials = self.credentials
-        return isinstance(credentials, RefreshableCredentials) and credentials.refresh_needed(
-            seconds
-        )
-
-
-class _Profile:
-    """The credentials of one profile; one thread at a time obtains new ones."""
-
-    def __init__(
-        self,
-        name: str,
-        region: str,
-        load: Callable[[], Credentials],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._name = name
-        self.region = region
-        self._load = load
-        self._monotonic = monotonic
-        self._current: _Current | None = None
-        self._lock = threading.Lock()
-        self._refresh: Future[_Current] | None = None
-        self._next_refresh = 0.0
-
-    def access_key(self, seconds: float) -> AccessKey:
         current = self._current
-        if current is not None and not current.expires_within(_REFRESH_BEFORE):
+        if current is not None and current.lasts(_REFRESH_BEFORE):
             return current.access_key
-        refresh = self._refreshing()
-        if current is not None and not current.expires_within(_LAST_USE_BEFORE):
+        attempt = self._newest_attempt()
+        if current is not None and current.lasts(_LAST_USE_BEFORE):
             return current.access_key
-        wait([refresh], seconds)
-        if not refresh.done():
-            raise self._error("it takes too long")
         try:
-            return refresh.result().access_key
+            return attempt.result(max(seconds, 0)).access_key
         except Exception as error:
-            raise self._error(_cause(error)) from None  # its text may hold secrets
+            message = f"There are no credentials for the account {self._name}: {_cause(error)}."
+            raise EC2Error(message, Outcome.NOT_SENT) from None  # its text may hold secrets
 
-    def _refreshing(self) -> "Future[_Current]":
-        """Return the refresh in progress, or the last one when it is too early for another one."""
+    def _newest_attempt(self) -> "Future[_Current]":
+        """Return the attempt in progress, or the last one when it is too early for another one."""
         with self._lock:
-            now = self._monotonic()
-            refresh = self._refresh
-            if refresh is None or (refresh.done() and now >= self._next_refresh):
-                refresh = Future()
-                threading.Thread(target=self._obtain, args=(refresh,), daemon=True).start()
-                self._refresh, self._next_refresh = refresh, now + _REFRESH_INTERVAL
-            return refresh
+            attempt, age = self._attempt, self._monotonic() - self._started
+            if attempt is None or age >= (_REFRESH_INTERVAL if attempt.done() else self._limit):
+                attempt = Future()
+                threading.Thread(target=self._obtain, args=(attempt,), daemon=True).start()
+                self._attempt, self._started = attempt, self._monotonic()
+            return attempt
 
-    def _obtain(self, refresh: "Future[_Current]") -> None:
+    def _obtain(self, attempt: "Future[_Current]") -> None:
+        # A thread cannot be interrupted as a greenlet can; the next attempt does not wait for it.
+        limit = Timeout(self._limit) if is_module_patched("threading") else nullcontext()
         try:
-            credentials = self._load()
-            frozen = credentials.get_frozen_credentials()
-            access_key = AccessKey(
-                frozen.access_key or "", frozen.secret_key or "", frozen.token or ""
-            )
-            current = _Current(credentials, access_key)
-        except Exception as error:
+            with limit:
+                credentials = self._new_session().obtain()
+                key_id, secret, token, *_ = credentials.get_frozen_credentials()
+        except (Exception, Timeout) as problem:
+            error = TimeoutError() if isinstance(problem, Timeout) else problem
             log.warning("no credentials for the account %s: %s", self._name, _cause(error))
-            refresh.set_exception(error)
+            self._record("failed")
+            attempt.set_exception(error)
         else:
-            self._current = current
-            refresh.set_result(current)
-
-    def _error(self, cause: str) -> EC2Error:
-        message = f"There are no credentials for the account {self._name}: {cause}."
-        return EC2Error(message, Outcome.NOT_SENT)
+            access_key = AccessKey(key_id or "", secret or "", token or "")
+            self._current = _Current(access_key, credentials)
+            self._record("ok")
+            attempt.set_result(self._current)
 
 
 class _Session(Session):
-    """A session of the first profile in ``config``, which reads no file.
+    """A session of a profile, which reads no file and has no identity.
 
-    Nor does it take anything from the environment but where the metadata service is.
+    It takes nothing from the environment but where the metadata service is. The sessions of all
+    roles have the name of the profile, unless the profiles have another.
     """
 
-    def __init__(self, settings: Settings, config: Mapping[str, Any], models: Loader) -> None:
-        self._given = config
+    def __init__(self, settings: Settings, config: Mapping[str, Any], name: str) -> None:
         variables = {
             name: (in_file, variable if _FROM_ENVIRONMENT.fullmatch(name) else None, *more)
             for name, (in_file, variable, *more) in self.SESSION_VARIABLES.items()
         }
-        variables["config_file"] = (None, None, settings.aws_config, None)
-        variables["credentials_file"] = (None, None, os.devnull, None)
+        for file in ("config_file", "credentials_file"):
+            variables[file] = (None, None, os.devnull, None)
         *names, _, convert = variables["ec2_metadata_v1_disabled"]
         variables["ec2_metadata_v1_disabled"] = (*names, True, convert)
-        super().__init__(session_vars=variables, profile=next(iter(config["profiles"])))
-        self.register_component("data_loader", models)
+        super().__init__(session_vars=variables, profile=name)
+        profiles = config["profiles"].items()
+        self._config = {
+            **config,
+            "profiles": {key: {"role_session_name": name, **profile} for key, profile in profiles},
+        }
+        self.register_component("data_loader", _models())
+        self.register_component("credential_provider", providers.CredentialResolver([]))
         self.set_default_client_config(
             Config(
                 connect_timeout=settings.connect_timeout,
@@ -213,41 +222,62 @@ class _Session(Session):
                 user_agent_extra="dcproxy",
             )
         )
+        region = config["profiles"][name].get("region") or settings.provider
+        self._new_client = partial(create_nested_client, self, region_name=region)
+        self._name, self._limit = name, settings.deadline / 2
 
-    @property
-    def full_config(self) -> Any:
-        """The configuration, as ``load_config`` gives it."""
-        return self._given
+    def _given_config(self, file: str = "") -> Any:
+        return self._config
+
+    full_config = property(_given_config)
+
+    def obtain(self) -> Credentials:
+        """Obtain the credentials of the profile."""
+        of_host = providers.create_credential_resolver(self)
+        sources = [of_host.get_provider(method) for method in ("container-role", "iam-role")]
+        role = providers.AssumeRoleProvider(
+            self._given_config,
+            self._new_client,
+            {},
+            self._name,
+            credential_sourcer=providers.CanonicalNameCredentialSourcer(
+                [providers.EnvProvider(), *sources]
+            ),
+            profile_provider_builder=self,
+        )
+        resolver = providers.CredentialResolver([role, *self.providers(self._name)])
+        credentials = resolver.load_credentials()
+        if credentials is None:
+            raise NoCredentialsError
+        return credentials
+
+    def providers(self, profile_name: str, disable_env_vars: bool = True) -> list[Any]:
+        """Create the providers of botocore that use what a profile says, and nothing else.
+
+        botocore asks for those of the ``source_profile`` of a role.
+        """
+        config = self._given_config
+        tokens = SSOTokenProvider(self, profile_name=profile_name)
+        return [
+            providers.AssumeRoleWithWebIdentityProvider(
+                config, self._new_client, profile_name, disable_env_vars=disable_env_vars
+            ),
+            providers.SSOProvider(config, self._new_client, profile_name, token_provider=tokens),
+            providers.ProcessProvider(profile_name, config, partial(_run, self._limit)),
+            providers.ConfigProvider("aws_config", profile_name, config),
+        ]
 
 
-def _load(settings: Settings, config: Mapping[str, Any], models: Loader) -> Credentials:
-    """Obtain the credentials that the first profile in ``config`` names."""
-    session = _Session(settings, config, models)
-    region = session.get_scoped_config().get("region") or settings.provider
-    resolver = create_credential_resolver(session, region_name=region)
-    # The others are the environment, files and metadata of the host.
-    resolver.providers = [
-        provider for provider in resolver.providers if provider.METHOD in _METHODS
-    ]
-    # Clients of STS look for credentials there before they find out that they need none.
-    session.register_component("credential_provider", resolver)
-    credentials = resolver.load_credentials()
-    if credentials is None:
-        raise NoCredentialsError
-    return credentials
-
-
-def _config_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the part of a configuration that a profile needs: itself first, and its sources.
-
-    The sessions of all its roles have its name, unless the profiles have another.
-    """
-    profiles: dict[str, Any] = {}
-    source = name
-    while source in config["profiles"] and source not in profiles:
-        profiles[source] = {"role_session_name": name, **config["profiles"][source]}
-        source = profiles[source].get("source_profile")
-    return {**config, "profiles": profiles}
+def _run(limit: float, command: list[str], **pipes: Any) -> SimpleNamespace:
+    """Run a ``credential_process``; kill it, with what it started, unless it ends in time."""
+    process = subprocess.Popen(command, start_new_session=True, **pipes)  # noqa: S603
+    try:
+        output = process.communicate(timeout=limit)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return SimpleNamespace(communicate=lambda: output, returncode=process.returncode)
 
 
 def _problem(config: Mapping[str, Any], name: str, parents: tuple[str, ...] = ()) -> str | None:
@@ -258,16 +288,18 @@ def _problem(config: Mapping[str, Any], name: str, parents: tuple[str, ...] = ()
     profile: Mapping[str, Any] | None = config["profiles"].get(name)
     if profile is None:
         return f"there is no [profile {name}]"
-    has_keys = _has(profile, _KEYS)
+    has_keys = not _lacks(profile, _KEYS)
     if name in parents[:-1] or (name in parents and not has_keys):
         return f"[profile {name}]: its source_profile leads back to it"
     if parents and has_keys:
         return None  # botocore takes them, whatever else a source has
-    kinds = _ROLES if "role_arn" in profile else _OTHERS
-    kind = next((kind for kind in kinds if _has(profile, kind)), None)
+    kinds = _ROLES if "role_arn" in profile else _KINDS
+    kind = next((kind for kind in kinds if not _lacks(profile, kind)), None)
     if kind is None:
-        takes = "; ".join(" and ".join(kind) for kind in kinds)
-        return f"[profile {name}] is incomplete: it takes {takes}"
+        given = [len(kind) - len(_lacks(profile, kind)) for kind in kinds]
+        nearest = [kind for kind in kinds if len(kind) - len(_lacks(profile, kind)) == max(given)]
+        lacks = ", or ".join(" and ".join(_lacks(profile, kind)) for kind in nearest)
+        return f"[profile {name}] is incomplete: it lacks {lacks}"
     if "mfa_serial" in profile:
         return f"[profile {name}] has mfa_serial: nobody can enter a code here"
     if "sso_session" in kind and profile["sso_session"] not in config["sso_sessions"]:
@@ -281,8 +313,8 @@ def _problem(config: Mapping[str, Any], name: str, parents: tuple[str, ...] = ()
     return None
 
 
-def _has(profile: Mapping[str, Any], keys: Collection[str]) -> bool:
-    return all(profile.get(key) for key in keys)
+def _lacks(profile: Mapping[str, Any], keys: Collection[str]) -> list[str]:
+    return [key for key in keys if not profile.get(key)]
 
 
 def _cause(error: Exception) -> str:
@@ -293,18 +325,13 @@ def _cause(error: Exception) -> str:
     if isinstance(error, ClientError):
         code, message, status = parsed_error(error.response)
         first_line = next(iter(message.splitlines()), "")
-        return f"{error.operation_name} failed with {code or status}: {first_line}".rstrip(". ")
+        cause = f"{error.operation_name} failed with {code or status}: {first_line}".rstrip(". ")
+        is_late = code in EXPIRED_CODES or first_line.startswith(_WRONG_CLOCK)
+        return f"{cause}. The clock of this server is wrong" if is_late else cause
     if isinstance(error, CredentialRetrievalError):
         return f"{error.kwargs.get('provider')} has returned none"
+    if isinstance(error, TimeoutError | subprocess.TimeoutExpired):
+        return "it takes too long"
     if isinstance(error, BotoCoreError | OSError):
         return str(error).rstrip(".")
     return type(error).__name__
-
-
-def _hide_causes_in_logs() -> None:
-    # Its tracebacks hold what programs have written. The log has the cause without them.
-    logging.getLogger("botocore.credentials").addFilter(_has_no_traceback)
-
-
-def _has_no_traceback(record: logging.LogRecord) -> bool:
-    return not record.exc_info

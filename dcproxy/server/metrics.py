@@ -38,6 +38,7 @@ class Metrics(NamedTuple):
     lists_broken: Counter
     creates_unsettled: Counter
     logins_failed: Counter
+    account_credentials: Counter
     requests_over_capacity: Counter
     clients_stalled: Counter
     accept_pauses: Counter
@@ -46,6 +47,10 @@ class Metrics(NamedTuple):
     def record_ec2_call(self, action: str, result: str) -> None:
         """Count a call of EC2."""
         self.ec2_requests.labels(action, result).inc()
+
+    def record_account_credentials(self, result: str) -> None:
+        """Count an attempt to obtain the credentials of an account: "ok" or "failed"."""
+        self.account_credentials.labels(result).inc()
 
     def record_refusal(self, limit: str) -> None:
         """Count a request for which there was no place."""
@@ -77,6 +82,11 @@ def get_metrics() -> Metrics:
         ),
         logins_failed=Counter(
             "dcproxy_logins_failed", "Requests with a wrong name or password of an account"
+        ),
+        account_credentials=Counter(
+            "dcproxy_account_credentials",
+            "Attempts to obtain the credentials of an account",
+            ["result"],
         ),
         requests_over_capacity=Counter(
             "dcproxy_requests_over_capacity",
@@ -120,6 +130,8 @@ def _reserve(name: str) -> bool:
 def exposition() -> WSGIApplication:
     """Create the WSGI application that writes the metrics in the text format of Prometheus."""
     get_metrics().build_info.labels(version("dcproxy")).set(1)
+    for result in ("ok", "failed"):  # the first failure counts as an increase
+        get_metrics().account_credentials.labels(result)
     registry = REGISTRY
     if os.environ.get(MULTIPROCESS_FOLDER):
         registry = CollectorRegistry()

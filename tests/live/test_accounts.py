@@ -7,12 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import boto3
 import pytest
 from botocore.config import Config
 
 from tests.support.accounts import (
+    BASE_KEY,
     htpasswd_line,
     password_of,
     role_of,
@@ -237,6 +243,76 @@ def test_reload_of_wrong_files_changes_nothing_and_logs_the_reason(
         file.write_text(before)
         assert (status_of(server, "reader"), status_of(server, "backup")) == (200, 401)
     assert server.log.read_text().count("the configuration was not reloaded") == 3
+
+
+PROCESS = """
+import json, os, pathlib, time
+pids = pathlib.Path(__file__ + ".pid")
+if not pids.exists():
+    pids.write_text(str(os.getpid()))
+    time.sleep(600)
+print(json.dumps({"Version": 1, "AccessKeyId": %r, "SecretAccessKey": %r}))
+"""
+
+
+def test_source_of_credentials_that_hangs_once_does_not_lock_out_its_account(
+    folder, programmed_ec2, sts
+):
+    (folder / "process.py").write_text(PROCESS % BASE_KEY)
+    process = f"credential_process = {sys.executable} {folder}/process.py"
+    write_account_files(
+        folder,
+        {"reader": role_profile("reader", sts.url), "archive": f"[profile archive]\n{process}\n"},
+    )
+    append(folder / "proxy.ini", "deadline = 15\nread_timeout = 2\n")
+    ended = threading.Event()
+
+    def drip(body):
+        sts.send = lambda body: [body]  # the next time
+        for number in range(len(body)):
+            ended.wait(1)
+            yield body[number : number + 1]
+
+    sts.send = drip
+    command = [BIN / "dcproxy", "--config", folder / "proxy.ini", "--port", "0"]
+    with running(command, folder / "log") as server, ThreadPoolExecutor() as threads:
+        both = ("reader", "archive")
+        assert list(threads.map(partial(status_of, server), both)) == [502, 502]
+        assert server.log.read_text().count("it takes too long") >= 2
+        wait_until(lambda: {status_of(server, name) for name in both} == {200}, "credentials")
+        pid = (folder / "process.py.pid").read_text()
+        assert not Path(f"/proc/{pid}").exists()
+        ended.set()
+
+
+def test_guesses_from_many_connections_do_not_keep_an_account_from_its_first_login(
+    folder, programmed_ec2, sts
+):
+    write_account_files(folder, {"reader": role_profile("reader", sts.url)}, bcrypt_cost=9)
+    append(folder / "proxy.ini", "trusted_proxies = 1\n")
+    command = [BIN / "dcproxy", "--config", folder / "proxy.ini", "--port", "0"]
+    with running(command, folder / "log") as server:
+        over = threading.Event()
+
+        def guess(number):
+            statuses = set()
+            while not over.is_set():
+                guessed = {
+                    "Authorization": basic_authorization(f"nobody{number}:{time.monotonic()}"),
+                    "X-Forwarded-For": "192.0.2.1",
+                }
+                statuses.add(server.get(SNAPSHOTS, guessed)[0].status)
+            return statuses
+
+        with ThreadPoolExecutor(100) as threads:
+            guesses = threads.map(guess, range(100))
+            wait_until(lambda: server.log.read_text().count("a login failed") > 100, "guesses")
+            started = time.monotonic()
+            assert status_of(server, "reader") == 200
+            seconds = time.monotonic() - started
+            over.set()
+        assert set().union(*guesses) <= {401, 502}
+        assert seconds < 10
 
 
 @pytest.mark.parametrize(

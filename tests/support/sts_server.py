@@ -6,7 +6,7 @@ It verifies signatures, and hands out keys whose signatures the programmed EC2 v
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,8 +48,9 @@ class STS:
     """``requests`` are those of STS, ``problems`` what was wrong with them.
 
     ``refusal`` is a code and a message that STS responds with instead, ``delay`` is called before
-    each response. ``instance`` is what the metadata service hands out instead of new credentials.
-    ``seconds`` is the time for which credentials are valid after ``now``.
+    each response, and ``send`` makes the pieces of its body. ``instance`` is what the metadata
+    service hands out instead of new credentials. ``seconds`` is the time for which credentials are
+    valid after ``now``.
     """
 
     def __init__(self, url: str) -> None:
@@ -59,6 +60,7 @@ class STS:
         self.handed_out: list[HandedOut] = []
         self.refusal: tuple[str, str] | None = None
         self.delay: Callable[[], object] = lambda: None
+        self.send: Callable[[bytes], Iterable[bytes]] = lambda body: [body]
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.seconds = 3600
         self.instance: HandedOut | None = None
@@ -78,7 +80,7 @@ class STS:
         self.delay()
         status, body = self._respond(environ)
         start_response(f"{status} .", [("Content-Length", str(len(body)))])
-        return [body]
+        return self.send(body)
 
     def _respond(self, environ):
         path = environ["PATH_INFO"]

@@ -14,7 +14,7 @@ SSO = "[profile reader]\nsso_account_id = 123456789012\nsso_role_name = reader\n
 
 def start(tmp_path, profile="", **options):
     files = write_account_files(tmp_path, {"reader": profile})
-    Callers(Settings(**{**files.options, **options}), Runtime(), REGIONS)
+    Callers(Settings(**{**files.options, **options}), Runtime(), REGIONS, print)
 
 
 def error_of(tmp_path, profile="", **options):
@@ -53,12 +53,23 @@ def test_complete_profile_is_accepted_and_nothing_is_called(tmp_path, monkeypatc
     [
         ("", "there is no [profile reader]"),
         ("[reader]\naws_access_key_id = A\n", "there is no [profile reader]"),
-        ("[profile reader]\n", "[profile reader] is incomplete: it takes sso_account_id"),
         (
-            "[profile reader]\naws_access_key_id = A\n",
-            "aws_access_key_id and aws_secret_access_key",
+            "[profile reader]\n",
+            "[profile reader] is incomplete: it lacks role_arn and web_identity_token_file, or",
         ),
-        (ROLE, "[profile reader] is incomplete: it takes role_arn and web_identity_token_file"),
+        ("[profile reader]\naws_access_key_id = A\n", "it lacks aws_secret_access_key"),
+        (ROLE, "it lacks web_identity_token_file, or source_profile, or credential_source"),
+        (f"{ROLE}source_profile = base\n".replace("role_arn", "rolearn"), "it lacks role_arn"),
+        (
+            f"{ROLE}credential_source = Environment\n".replace("role_arn", "role"),
+            "it lacks role_arn",
+        ),
+        (f"{ROLE}sourceprofile = base\n", "source_profile"),
+        (f"{SSO}sso_start_url = https://corp.awsapps.com/start\n", "it lacks sso_region"),
+        (
+            "[profile reader]\naws_access_key = A\naws_secret_access_key = s\n",
+            "it lacks aws_access_key_id",
+        ),
         (f"{ROLE}aws_access_key_id = A\naws_secret_access_key = s\n", "is incomplete"),
         (f"{ROLE}source_profile =\n", "is incomplete"),
         (f"{ROLE}source_profile = nobody\n", "there is no [profile nobody]"),
@@ -104,5 +115,5 @@ def test_wrong_line_of_the_accounts_is_told(tmp_path, sts):
     files = write_account_files(tmp_path, {"reader": role_profile("reader", sts.url)})
     files.accounts.write_text("reader:plain-password\n")
     with pytest.raises(SettingError, match="line 1: reader has no bcrypt hash") as caught:
-        Callers(Settings(**files.options), Runtime(), REGIONS)
+        Callers(Settings(**files.options), Runtime(), REGIONS, print)
     assert "plain-password" not in str(caught.value)

@@ -5,6 +5,7 @@ import shlex
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.support.documents import read_xml
 from tests.support.endpoints import refusing_endpoint
 from tests.support.servers import wait_until
 from tests.support.sts_server import CONTAINER_AUTHORIZATION, CONTAINER_PATH, WEB_IDENTITY_TOKEN
+from tests.wsgi.conftest import metrics_of
 
 HOST_KEY = register_caller("AKIDOFTHEHOST", "hostsecret")
 
@@ -270,20 +272,45 @@ def test_failed_account_does_not_disturb_another_one(tmp_path, programmed_ec2, s
     assert_role_signs(programmed_ec2, sts, BASE_KEY[0])
 
 
-def test_slow_source_ends_with_the_deadline(account, sts, monkeypatch):
-    go_on = threading.Event()
-    sts.delay = lambda: go_on.wait(30)
-    waited = []
+@pytest.mark.parametrize(
+    "code",
+    [
+        ("SignatureDoesNotMatch", "Signature expired: 20261129T003000Z is now earlier"),
+        ("SignatureDoesNotMatch", "Signature not yet current: 20261129T003000Z"),
+        ("RequestExpired", "Request has expired."),
+    ],
+)
+def test_refusal_of_sts_because_of_the_clock_says_so(account, sts, code):
+    sts.refusal = code
+    message = message_of(account(role_profile("reader", sts.url)).get(SNAPSHOTS, status=502))
+    assert "The clock of this server is wrong." in message
 
-    def wait(futures, timeout):
-        waited.append(timeout)
 
-    monkeypatch.setattr("dcproxy.auth.profiles.wait", wait)
-    response = account(role_profile("reader", sts.url), deadline=20.0).get(SNAPSHOTS, status=502)
-    assert "it takes too long" in message_of(response)
-    assert 0 < waited[0] <= 20
-    go_on.set()
-    wait_until(lambda: sts.handed_out, "the response of STS")
+def test_wrong_secret_of_the_source_does_not_blame_the_clock(account, sts):
+    sts.refusal = ("SignatureDoesNotMatch", "The request signature does not match.")
+    message = message_of(account(role_profile("reader", sts.url)).get(SNAPSHOTS, status=502))
+    assert "clock" not in message
+
+
+def test_keys_are_those_that_were_read_at_the_start(account, programmed_ec2, tmp_path):
+    keys = f"aws_access_key_id = {BASE_KEY[0]}\naws_secret_access_key = {BASE_KEY[1]}\n"
+    client = account(f"[profile reader]\n{keys}")
+    (tmp_path / "aws-config").write_text("[profile")
+    client.get(SNAPSHOTS)
+    assert signers(programmed_ec2) == [(BASE_KEY[0], "")]
+
+
+def test_attempts_to_obtain_credentials_are_counted(account, sts):
+    client = account(role_profile("reader", sts.url))
+
+    def counted():
+        metrics = metrics_of(client)
+        return [metrics["dcproxy_account_credentials_total", result] for result in ("ok", "failed")]
+
+    ok, failed = counted()
+    sts.refusal = ("AccessDenied", "No.")
+    client.get(SNAPSHOTS, status=502)
+    assert counted() == [ok, failed + 1]
 
 
 # Refreshing
@@ -337,6 +364,73 @@ def test_credentials_are_refreshed_before_they_expire_and_nobody_waits(
     )
     first = (sts.handed_out[0].id, sts.handed_out[0].token)
     assert signers(programmed_ec2)[:3] == [first] * 3
+
+
+# Attempts that hang
+
+
+def test_call_of_sts_that_hangs_is_replaced(account, programmed_ec2, sts, clock):
+    hanging = threading.Event()
+    sts.delay = lambda: hanging.wait(60)
+    client = account(role_profile("reader", sts.url), deadline=3.0)
+    assert "it takes too long" in message_of(client.get(SNAPSHOTS, status=502))
+    sts.delay = lambda: None
+    clock.go_on(1.5)
+    client.get(SNAPSHOTS)
+    assert len(sts.handed_out) == 1
+    hanging.set()
+    wait_until(lambda: len(sts.handed_out) == 2, "the end of the first attempt")
+
+
+def test_refresh_that_hangs_is_replaced_before_the_credentials_expire(
+    reader, programmed_ec2, sts, clock
+):
+    reader.get(SNAPSHOTS)
+    hanging = threading.Event()
+    sts.delay = lambda: hanging.wait(60)
+    clock.go_on(3600 - 600)
+    reader.get(SNAPSHOTS)
+    sts.delay = lambda: None
+    clock.go_on(60)
+    reader.get(SNAPSHOTS)
+    wait_until(lambda: len(sts.handed_out) == 2, "the second attempt")
+    hanging.set()
+
+
+HANGING = """
+import os, subprocess, sys, time
+with open(sys.argv[0] + ".pids", "a") as file:
+    child = subprocess.Popen(["sleep", "600"])
+    print(os.getpid(), child.pid, file=file)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("is_source", [False, True])
+def test_process_that_hangs_is_killed_with_its_children_and_replaced(
+    account, programmed_ec2, sts, clock, tmp_path, is_source
+):
+    profile = process_profile(tmp_path, HANGING)
+    if is_source:
+        source = profile.replace("[profile reader]", "[profile source]")
+        profile = role_profile("reader", sts.url, "source_profile = source") + source
+    client = account(profile, deadline=6.0)
+    assert "it takes too long" in message_of(client.get(SNAPSHOTS, status=502))
+    pids = (tmp_path / "process.py.pids").read_text().split()
+    assert len(pids) == 2
+    wait_until(lambda: not any(is_running(pid) for pid in pids), "the end of the processes")
+    key = {"Version": 1, "AccessKeyId": BASE_KEY[0], "SecretAccessKey": BASE_KEY[1]}
+    (tmp_path / "process.py").write_text(f"print({json.dumps(key)!r})")
+    clock.go_on(10)
+    client.get(SNAPSHOTS)
+    assert len(programmed_ec2.requests) == 1
+
+
+def is_running(pid):
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
 
 
 def test_failed_refresh_is_logged_and_the_old_credentials_serve_on(
