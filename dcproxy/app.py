@@ -125,7 +125,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         environ.pop("HTTP_RANGE", None)
         environ.pop("HTTP_IF_MODIFIED_SINCE", None)
         http = Request(environ)
-        known = read_envelope(http, providers)
+        known, caller = read_envelope(http, providers), nobody
         try:
             known = request = read_request(http, known, providers, settings.trusted_hosts)
             request_log.operation = request.handler
@@ -145,6 +145,9 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             response = operations[request.handler](call)
         except Exception as error:
             failure = api_error(error)
+            if settings.accounts and failure.status == 401 and caller.name:
+                # With own_keys: neither an account nor a key that EC2 knows.
+                request_log.record_failed_login(caller.name, environ.get("REMOTE_ADDR", ""))
             request_log.record_error(
                 failure.message, failure.code, failure.status, failure.__cause__
             )

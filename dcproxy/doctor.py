@@ -25,7 +25,7 @@ from paste.deploy.loadwsgi import APP, loadcontext
 from dcproxy import app
 from dcproxy.auth.keys import Credentials
 from dcproxy.auth.passwords import read_passwords
-from dcproxy.auth.profiles import Profiles
+from dcproxy.auth.profiles import read_profiles
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2 import reader
 from dcproxy.ec2.client import EC2Client
@@ -152,10 +152,10 @@ def _reports(settings: Settings, account: str | None) -> Iterator[Report]:
         credentials = _callers_credentials()
         yield doctor.report("", settings.provider, lambda: AccessKey(*credentials.access_key()))
         return
-    profiles = Profiles(settings, names, Runtime().monotonic)
+    profiles = read_profiles(settings, names, Runtime().monotonic, lambda result: None)
     for name in [account] if account else names:
-        access_key = partial(profiles.access_key, name, settings.deadline)
-        yield doctor.report(name, profiles.region(name) or settings.provider, access_key)
+        access_key = partial(profiles[name].access_key, settings.deadline)
+        yield doctor.report(name, profiles[name].region or settings.provider, access_key)
 
 
 def _callers_credentials() -> Credentials:

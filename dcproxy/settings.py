@@ -211,15 +211,14 @@ class Settings:
     )
     accounts: str | None = _option(
         _FILE,
-        "File of the accounts, made by `htpasswd -B`. Only they are let in. Unset: callers use "
-        "their own access keys.",
+        "File of the accounts, made by `htpasswd -B`. Unset: callers use their own access keys.",
         None,
     )
     aws_config: str | None = _option(
         _FILE, "AWS configuration file with a `[profile NAME]` for each account.", None
     )
     own_keys: bool = _option(
-        _SWITCH, "Whether callers may use their own access keys although there are accounts.", False
+        _SWITCH, "Whether `accounts` lets in other callers too, with their own access keys.", False
     )
     health: str | None = _option(
         OptionType(_parse_path, "off, or a path such as /healthz"),

@@ -195,6 +195,32 @@ def test_own_keys_are_let_in_where_that_is_on(files, programmed_ec2, sts):
     assert sts.requests == []
 
 
+@pytest.mark.parametrize("address", [SNAPSHOTS, "/api?force_auth=1"])
+def test_name_that_neither_the_file_nor_ec2_knows_is_a_failed_login(
+    files, programmed_ec2, caplog, address
+):
+    app = new_application(ec2_endpoint_url=programmed_ec2.url, own_keys=True, **files.options)
+    client = client_of(app, CALLER)
+    before = metrics_of(client)[("dcproxy_logins_failed_total",)]
+    programmed_ec2.respond = always(error_response("UnauthorizedOperation", 403))
+    client.get(SNAPSHOTS, status=502)
+    assert metrics_of(client)[("dcproxy_logins_failed_total",)] == before
+    programmed_ec2.respond = always(error_response("AuthFailure", 401))
+    client.get(address, status=401)
+    assert metrics_of(client)[("dcproxy_logins_failed_total",)] == before + 1
+    [record] = [record for record in caplog.records if "login failed" in record.getMessage()]
+    assert repr(CALLER[0]) in record.getMessage()
+    assert CALLER[1] not in caplog.text
+
+
+def test_refused_key_is_no_failed_login_without_accounts(programmed_ec2):
+    client = client_of(new_application(ec2_endpoint_url=programmed_ec2.url))
+    before = metrics_of(client)[("dcproxy_logins_failed_total",)]
+    programmed_ec2.respond = always(error_response("AuthFailure", 401))
+    client.get(SNAPSHOTS, status=401)
+    assert metrics_of(client)[("dcproxy_logins_failed_total",)] == before
+
+
 def test_name_in_the_file_is_always_the_account(files, programmed_ec2, sts):
     files.accounts.write_text(htpasswd_line("reader") + htpasswd_line("ASIAREADER"))
     profile = role_profile("ASIAREADER", sts.url)
