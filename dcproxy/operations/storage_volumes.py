@@ -10,6 +10,7 @@ from dcproxy.deltacloud.html import writer as html_writer
 from dcproxy.deltacloud.models import ErrorDocument, Realm
 from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import reader
+from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Volume
 from dcproxy.operations import translation
 from dcproxy.operations.call import ApiCall
@@ -96,6 +97,10 @@ def destroy_by_post(call: ApiCall) -> Response:
 
 def attach(call: ApiCall) -> Response:
     """``POST /api/storage_volumes/:id/attach`` with ``instance_id``, and perhaps ``device``."""
+    return create_or_form(call, _attach, _filled_page)
+
+
+def _attach(call: ApiCall) -> Response:
     instance_id = _id_parameter(call, "instance_id", INSTANCE_ID, "i-1a2b3c4d")
     if not instance_id:
         raise ApiError(
@@ -113,6 +118,10 @@ def detach(call: ApiCall) -> Response:
 
     ``instance_id`` is needed for a volume that is attached to several instances.
     """
+    return create_or_form(call, _detach, _filled_page)
+
+
+def _detach(call: ApiCall) -> Response:
     instance_id = _id_parameter(call, "instance_id", INSTANCE_ID, "i-1a2b3c4d")
     volume = _volume(call, call.request.id)
     mounts = volume.mounts
@@ -126,6 +135,14 @@ def detach(call: ApiCall) -> Response:
     if not instance_id and mounts:
         instance_id = mounts[0].instance_id
     return _accepted(call, detach_volume(call, volume, instance_id))
+
+
+def _filled_page(call: ApiCall, document: ErrorDocument) -> str:
+    try:
+        [model] = translation.storage_volumes([_volume(call, call.request.id)])
+    except (ApiError, EC2Error):
+        return html_writer.error(document, call.urls)
+    return html_writer.storage_volume(model, call.urls, call.request.parameters, document)
 
 
 def _accepted(call: ApiCall, volume: Volume) -> Response:

@@ -107,6 +107,55 @@ def test_page_has_the_forms_that_the_state_allows(programmed_client, model, atta
         assert not confirmation.has_attr("open")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("instance_id", "i-1"), ("instance_id", "i-99999999"), ("instance_id", "")]
+)
+def test_failed_attach_keeps_the_input_and_is_linked_to_its_field(
+    programmed_client, model, name, value
+):
+    id = model.add()
+    given = {"instance_id": INSTANCE, "device": "/dev/sdz", name: value}
+    page = programmed_client.post(f"{VOLUMES}/{id}/attach", given, headers=HTML, status="4*")
+    form = form_of(page, "Attach the volume")
+    assert {field: form[field].value for field in given} == given
+    field = page.html.find(id=name)
+    assert field["aria-invalid"] == "true"
+    assert len(page.html.find_all(role="alert")) == 1
+    assert page.html.find(id=field["aria-describedby"])["role"] == "alert"
+    assert field.find_parent("details").has_attr("open")
+    assert form_of(page, "Create the snapshot")["volume_id"].value == id
+
+
+@pytest.mark.parametrize(
+    ("action", "attachment", "button"),
+    [
+        ("attach", None, "Attach the volume"),
+        ("attach", ATTACHED, "Detach the volume"),
+        ("detach", ATTACHED, "Detach the volume"),
+        ("detach", None, "Attach the volume"),
+    ],
+)
+def test_refused_change_shows_the_volume_as_it_is(
+    programmed_client, model, action, attachment, button
+):
+    id = model.add(attachment=attachment)
+    model.faults[f"{action.title()}Volume"] = [(error_response("IncorrectState"), False)]
+    given = {"instance_id": INSTANCE}
+    page = programmed_client.post(f"{VOLUMES}/{id}/{action}", given, headers=HTML, status=502)
+    [alert] = page.html.find_all(role="alert")
+    assert alert.text.startswith("IncorrectState")
+    assert page.html.h1.text == f"502 Bad Gateway: Storage volume {id}"
+    assert button in buttons_of(page)
+
+
+def test_failed_change_of_an_unknown_volume_is_an_error_page(programmed_client, model):
+    page = programmed_client.post(
+        f"{VOLUMES}/vol-99999999/attach", {"instance_id": INSTANCE}, headers=HTML, status=404
+    )
+    assert page.html.h1.text == "404 Not Found"
+    assert buttons_of(page) == set()
+
+
 def test_user_attaches_detaches_and_deletes_a_volume(programmed_client, model):
     id = model.add()
     page = programmed_client.get(f"{VOLUMES}/{id}", headers=HTML)

@@ -33,6 +33,7 @@ _COLUMNS = {
 """The table of each collection."""
 
 _SNAPSHOT_FIELDS = ("volume_id", "name", "description")
+_ATTACHMENT_FIELDS = ("instance_id", "device")
 _VOLUME_FIELDS = ("snapshot_id", "capacity", "realm_id", "name", "description")
 
 
@@ -117,10 +118,28 @@ def collection(
 
 
 def member(collection: str, model: Model, urls: Urls) -> str:
-    """Write one member of a collection; that of a volume has the form for a snapshot of it."""
-    form = _filled(_SNAPSHOT_FIELDS, {"volume_id": model.id})
-    template = f"{collection.removesuffix('s')}.html"
-    return _page(template, urls, model=model, form=form, error=None)
+    """Write one member of a collection."""
+    if isinstance(model, StorageVolume):
+        return storage_volume(model, urls, {})
+    return _page(f"{collection.removesuffix('s')}.html", urls, model=model)
+
+
+def storage_volume(
+    model: StorageVolume, urls: Urls, values: Mapping[str, str], error: ErrorDocument | None = None
+) -> str:
+    """Write a volume with the form for a snapshot of it, and forms for what its state allows.
+
+    The form that attaches it is filled with ``values``. ``error`` says why an attach or detach
+    failed.
+    """
+    return _page(
+        "storage_volume.html",
+        urls,
+        model=model,
+        form=_filled(_SNAPSHOT_FIELDS, {"volume_id": model.id}),
+        attachment=_filled(_ATTACHMENT_FIELDS, values),
+        error=error,
+    )
 
 
 def new_storage_snapshot(
