@@ -107,7 +107,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     accounts that are wrong.
     """
     recorded = metrics.get_metrics()
-    client = EC2Client(settings, runtime, recorded.record_ec2_call)
+    client = EC2Client(settings, runtime, recorded.record_ec2_call, recorded.record_refusal)
     callers = Callers(settings, runtime, client.hosts, recorded.record_account_credentials)
     providers = provider_names(client.hosts)
     # Accounts have regions of their own.

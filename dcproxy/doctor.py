@@ -173,7 +173,9 @@ class _Doctor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._runtime = Runtime()
-        self._ec2 = EC2Client(settings, self._runtime, lambda action, result: None)
+        self._ec2 = EC2Client(
+            settings, self._runtime, lambda action, result: None, lambda limit: None
+        )
         self._networks: dict[str, list[Finding]] = {}
 
     def report(self, account: str, region: str, access_key: Callable[[], AccessKey]) -> Report:

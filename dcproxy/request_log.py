@@ -25,7 +25,7 @@ class RequestLog:
     ``default_provider`` that of the ``account`` which has sent it. ``login_failed``: name or
     password of an account were wrong. ``access_key_id`` holds the last four characters.
     ``ec2_request_ids`` are those of the last EC2 responses, ``retries`` counts repeated EC2
-    requests.
+    requests. ``cause`` says why the last call of EC2 has failed, where its caller is not to blame.
 
     ``error`` is the message of an error with status 5xx or of a broken list, ``error_code`` the
     code of EC2. ``is_refused``: EC2, or a limit of its caller, has refused the request. ``fault``
@@ -47,6 +47,7 @@ class RequestLog:
     access_key_id: str = ""
     ec2_request_ids: deque[str] = field(default_factory=lambda: deque(maxlen=_MAX_EC2_REQUEST_IDS))
     retries: int = 0
+    cause: str = ""
     error: str = ""
     error_code: str = ""
     is_refused: bool = False

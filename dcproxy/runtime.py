@@ -7,6 +7,9 @@ from collections.abc import Callable
 from random import Random, SystemRandom
 from typing import NamedTuple
 
+import gevent
+from gevent import monkey
+
 log = logging.getLogger(__name__)
 
 _MAX_JOBS = 100
@@ -37,15 +40,26 @@ def run_in_thread(job: Callable[[], None]) -> None:
         log.warning("a background job was dropped: there is no thread for it")
 
 
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)  # not bound at import: gevent may replace it later
+
+
+def _time_limit(seconds: float) -> gevent.Timeout:
+    # Without an event loop it would never expire, but cost each thread a loop.
+    return gevent.Timeout(seconds if monkey.is_module_patched("socket") else None)
+
+
 class Runtime(NamedTuple):
     """The side effects of the package, except the network. Times are in seconds.
 
-    ``monotonic`` measures intervals. ``run_in_background`` runs a function that does not delay the
+    ``monotonic`` measures intervals. ``time_limit`` makes a context that raises itself at its end,
+    inside gevent's workers only. ``run_in_background`` runs a function that does not delay the
     response.
     """
 
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = _sleep
     monotonic: Callable[[], float] = time.monotonic
     unix_time: Callable[[], float] = time.time
     random: Random = SystemRandom()
+    time_limit: Callable[[float], gevent.Timeout] = _time_limit
     run_in_background: Callable[[Callable[[], None]], None] = run_in_thread

@@ -2,39 +2,30 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
+import gevent
 from botocore import xform_name
 from botocore.client import BaseClient
 from botocore.endpoint_provider import EndpointProvider
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ProxyConnectionError,
-    ReadTimeoutError,
-    SSLError,
-)
-from tenacity import RetryCallState, Retrying, retry_if_exception
+from botocore.exceptions import ClientError
 
-from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome, outcome_of_response
-from dcproxy.ec2.reader import UnreadableError
+from dcproxy.ec2 import failures
+from dcproxy.ec2.connection import transmission
+from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.session import (
     AccessKey,
     callers_session,
+    check_ca_bundle,
     new_client,
-    parsed_error,
     request_id,
     signed_with,
 )
-from dcproxy.ec2.time_limit import time_limit
+from dcproxy.ec2.slots import Slots
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.settings import Settings, setting_error
@@ -48,35 +39,40 @@ _LONG_RESPONSE_BYTES = 100_000
 _SHORTEST_ATTEMPT = 0.1
 """Seconds that an attempt needs at least: with less time left it is not begun."""
 
-_NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
-"""Errors of botocore after which nothing of the request has reached EC2."""
+_LONGEST_WAIT = 10.0
+"""Seconds that an attempt waits for a slot, at most."""
 
-_FAILURES: dict[type[Exception], str] = {
-    ConnectTimeoutError: "did not accept the connection in time",
-    ReadTimeoutError: "did not respond in time",
-    EndpointConnectionError: "cannot be reached",
-    ConnectionClosedError: "closed the connection",
-    ProxyConnectionError: "cannot be reached: the proxy on the way to it does not respond",
-    SSLError: "has a TLS certificate that cannot be verified",
-}
+_MAX_ACCEPTED_KEYS = 10_000
 
 
 class EC2Client:
     """Native EC2 in every region, with the access key of one caller per call.
 
     ``hosts`` maps each region to the host name of its endpoint. ``record_call`` is told the action
-    and the result of each call: ``ok``, ``refused``, ``throttled`` or ``failed``.
+    and the result of each call: ``ok``, ``refused``, ``throttled`` or ``failed``;
+    ``record_refusal`` is told ``key`` or ``worker`` when no slot became free.
     ``regions_without_tags`` are those that were found to ignore the tags of a create. Raises
-    ``SettingError`` when the default provider is not a region of EC2.
+    ``SettingError`` when the default provider is not a region of EC2, and for a file of
+    certificates that cannot be read.
     """
 
     def __init__(
-        self, settings: Settings, runtime: Runtime, record_call: Callable[[str, str], None]
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        record_call: Callable[[str, str], None],
+        record_refusal: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._runtime = runtime
         self._record_call = record_call
+        share = max(1, settings.capacity * settings.share_per_key // 100)
+        self._slots = Slots(settings.capacity, share, record_refusal)
+        # What follows a create needs its turn although new requests wait for theirs.
+        self._follow_up_slots = Slots(settings.capacity, share, record_refusal)
+        self._accepted_keys: dict[int, None] = {}
         session = callers_session()
+        check_ca_bundle(session)
         self._session = boto3.Session(botocore_session=session)
         self._clients: dict[str, BaseClient] = {}
         self._clients_lock = threading.Lock()
@@ -100,6 +96,7 @@ class EC2Client:
         action: str,
         *,
         is_repeatable: bool = True,
+        is_follow_up: bool = False,
         **params: Any,
     ) -> Result:
         """Call ``action`` with ``params``, both named as in the EC2 API reference.
@@ -107,27 +104,80 @@ class EC2Client:
         ``parse`` reads the native XML of the response; ``request_log`` records the attempts. A
         repeatable call is repeated until EC2 carries it out or refuses it, at most
         ``retry_attempts`` times in all. It ends before ``deadline``, a time of
-        ``Runtime.monotonic``. Raises ``EC2Error``.
+        ``Runtime.monotonic``. Each attempt takes a slot, one of their own for those that
+        ``is_follow_up``: looks and deletes after a sent create. Raises ``EC2Error``.
         """
-        method = getattr(self._client(region), xform_name(action))
+        slots = self._follow_up_slots if is_follow_up else self._slots
+        is_lost, number = False, 0
+        while True:
+            number += 1
+            try:
+                result = self._attempt(
+                    slots, region, access_key, request_log, deadline, parse, action, params
+                )
+            except EC2Error as error:
+                error.earlier_response_lost = is_lost
+                is_lost |= error.outcome is Outcome.UNKNOWN
+                pause = back_off(self._runtime, number)
+                if not (
+                    is_repeatable
+                    and error.may_be_repeated
+                    and number < self._settings.retry_attempts
+                    and self._runtime.monotonic() + pause + _SHORTEST_ATTEMPT <= deadline
+                ):
+                    self._record_failure(action, error, request_log)
+                    raise
+            else:
+                self._record_call(action, "ok")
+                request_log.cause = ""
+                return result
+            self._runtime.sleep(pause)
+            request_log.retries += 1
 
-        def attempt() -> Result:
-            left = deadline - self._runtime.monotonic()
+    def _attempt(
+        self,
+        slots: Slots,
+        region: str,
+        access_key: AccessKey,
+        request_log: RequestLog,
+        deadline: float,
+        parse: Callable[[bytes], Result],
+        action: str,
+        params: Mapping[str, Any],
+    ) -> Result:
+        client, runtime = self._client(region), self._runtime
+        url = client.meta.endpoint_url
+        # Invented keys are one caller: else each would be another.
+        caller = access_key if hash(access_key) in self._accepted_keys else None
+        wait = min(_LONGEST_WAIT, self._settings.deadline / 4, deadline - runtime.monotonic())
+        with slots.one(caller, wait):
+            left = deadline - runtime.monotonic()
             if left < _SHORTEST_ATTEMPT:
                 message = f"EC2 in {region} was not called: the deadline of the request has passed."
-                raise EC2Error(message, Outcome.NOT_SENT)
-            with signed_with(access_key), time_limit(left) as limit:
+                raise EC2Error(message, Outcome.NOT_SENT, cause="deadline: no time left")
+            with signed_with(access_key), transmission() as sent, runtime.time_limit(left) as limit:
                 try:
-                    result = method(**params)
+                    result = getattr(client, xform_name(action))(**params)
                     request_log.ec2_request_ids.extend(request_id(result))
-                    return self._parsed(parse, result["NativeXML"])
+                    parsed = self._parsed(parse, result["NativeXML"])
+                except ClientError as error:
+                    request_log.ec2_request_ids.extend(request_id(error.response))
+                    now = runtime.unix_time()
+                    raise failures.refusal(error, region, access_key, now, params) from error
+                except gevent.Timeout as expired:
+                    if expired is not limit:
+                        raise
+                    raise failures.expired(region, url, is_sent=sent.has_begun) from None
                 except Exception as error:
-                    if isinstance(error, ClientError):
-                        request_log.ec2_request_ids.extend(request_id(error.response))
-                    raise _ec2_error(error, region, access_key, limit.has_expired) from error
+                    raise failures.failure(error, region, url, is_sent=sent.has_begun) from error
+        self._accept(access_key)
+        return parsed
 
-        with self._recording(action):
-            return self._repeating(attempt, request_log, deadline) if is_repeatable else attempt()
+    def _accept(self, access_key: AccessKey) -> None:
+        # The hash keeps no secret, and differs between processes.
+        self._accepted_keys[hash(access_key)] = None
+        if len(self._accepted_keys) > _MAX_ACCEPTED_KEYS:
+            self._accepted_keys.pop(next(iter(self._accepted_keys)), None)
 
     def _parsed(self, parse: Callable[[bytes], Result], response: bytes) -> Result:
         if len(response) < _LONG_RESPONSE_BYTES:
@@ -137,48 +187,13 @@ class EC2Client:
             self._runtime.sleep(0)
             return parse(response)
 
-    def _repeating(
-        self, attempt: Callable[[], Result], request_log: RequestLog, deadline: float
-    ) -> Result:
-        runtime = self._runtime
-        is_lost = False
-
-        def should_repeat(error: BaseException) -> bool:
-            nonlocal is_lost
-            if not isinstance(error, EC2Error):
-                return False
-            error.earlier_response_lost = is_lost
-            is_lost |= error.outcome is Outcome.UNKNOWN
-            return error.outcome is not Outcome.REFUSED
-
-        def is_last(state: RetryCallState) -> bool:
-            next_attempt = runtime.monotonic() + state.upcoming_sleep + _SHORTEST_ATTEMPT
-            return state.attempt_number >= self._settings.retry_attempts or next_attempt > deadline
-
-        def count_retry(state: RetryCallState) -> None:
-            request_log.retries += 1
-
-        retrying = Retrying(
-            sleep=runtime.sleep,
-            wait=lambda state: back_off(runtime, state.attempt_number),
-            stop=is_last,
-            retry=retry_if_exception(should_repeat),
-            before_sleep=count_retry,
-            reraise=True,
+    def _record_failure(self, action: str, error: EC2Error, request_log: RequestLog) -> None:
+        request_log.cause = error.cause
+        is_known = error.outcome is Outcome.THROTTLED or (
+            error.outcome is Outcome.REFUSED and not error.cause
         )
-        return retrying(attempt)
-
-    @contextmanager
-    def _recording(self, action: str) -> Iterator[None]:
-        result = "ok"
-        try:
-            yield
-        except EC2Error as error:
-            known = error.outcome in {Outcome.REFUSED, Outcome.THROTTLED}
-            result = error.outcome.value if known else "failed"
-            raise
-        finally:
-            self._record_call(action, result)
+        if not error.limit:
+            self._record_call(action, error.outcome.value if is_known else "failed")
 
     def _client(self, region: str) -> BaseClient:
         with self._clients_lock:
@@ -192,38 +207,6 @@ class EC2Client:
 def back_off(runtime: Runtime, attempt: int) -> float:
     """Return the random number of seconds to wait after an attempt, the first one being 1."""
     return runtime.random.uniform(0, min(2.0 ** (attempt - 1), _MAX_BACKOFF))
-
-
-def _ec2_error(
-    error: Exception, region: str, access_key: AccessKey, limit_has_expired: bool
-) -> EC2Error:
-    """Classify what botocore or the parser raised."""
-    if isinstance(error, ClientError):
-        code, message, status = parsed_error(error.response)
-        if not code:
-            message = f"EC2 in {region} responded with status {status} and no error code."
-        if code in EXPIRED_CODES and access_key.session_token:
-            code = "ExpiredToken"
-            message = (
-                f"{message} The session token has expired, or the clock of this server is wrong."
-            )
-        return EC2Error(
-            message or "EC2 sent no message.",
-            outcome_of_response(code, status),
-            code=code,
-            http_status=status,
-        )
-    if limit_has_expired:
-        what = "did not respond before the deadline of the request"
-    elif isinstance(error, UnreadableError):
-        what = f"sent a response that cannot be read: {error}"
-    elif isinstance(error, BotoCoreError):
-        what = _FAILURES.get(type(error), "could not be called")
-    else:
-        # botocore raises errors of many types for error documents that it cannot parse.
-        what = "sent a response that cannot be read"
-    outcome = Outcome.NOT_SENT if isinstance(error, _NOT_SENT) else Outcome.UNKNOWN
-    return EC2Error(f"EC2 in {region} {what}.", outcome)
 
 
 def _hosts(session: botocore.session.Session, settings: Settings) -> dict[str, str]:

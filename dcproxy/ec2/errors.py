@@ -1,5 +1,6 @@
 """Failures of EC2 calls, and what is known of their effect."""
 
+import re
 from enum import Enum
 
 _THROTTLING_CODES = frozenset(
@@ -17,9 +18,26 @@ _THROTTLING_CODES = frozenset(
     }
 )
 
+_UNCERTAIN_CODES = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "ServerInternal",
+        "ServiceUnavailable",
+        "Unavailable",
+        "UnknownError",  # of OpenStack
+    }
+)
+"""Faults of EC2 itself; some clouds send them with a status that begins with 4."""
+
+_CERTAIN_CODES = re.compile("Insufficient.*Capacity")
+"""Refusals that EC2 sends with a status that begins with 5."""
+
 EXPIRED_CODES = frozenset({"RequestExpired", "InvalidSecurity.RequestHasExpired"})
 """The time of a signature is not EC2's time, or the session token has expired: EC2 has one code for
 both."""
+
+NOT_FOUND_CODES = re.compile(r".*\.NotFound|Invalid(Snapshot|Volume)I[Dd]\.Malformed")
 
 
 class Outcome(Enum):
@@ -40,7 +58,9 @@ class EC2Error(Exception):
 
     ``code`` is the EC2 error code, empty where EC2 sent none; ``message`` is EC2's own, or says
     what happened to the request. ``http_status`` is that of the response, 0 without one.
-    ``earlier_response_lost``: an earlier attempt of the same call may have had an effect.
+    ``cause`` is for the log where the caller is not to blame: ``clock``, or a kind of fault of the
+    network, a proxy or EC2 with its details. ``limit`` is ``key`` or ``worker`` when no slot became
+    free. ``earlier_response_lost``: an earlier attempt of the same call may have had an effect.
     """
 
     def __init__(
@@ -50,6 +70,8 @@ class EC2Error(Exception):
         *,
         code: str = "",
         http_status: int = 0,
+        cause: str = "",
+        limit: str = "",
         earlier_response_lost: bool = False,
     ) -> None:
         super().__init__(message)
@@ -57,17 +79,28 @@ class EC2Error(Exception):
         self.outcome = outcome
         self.code = code
         self.http_status = http_status
+        self.cause = cause
+        self.limit = limit
         self.earlier_response_lost = earlier_response_lost
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" if self.code else self.message
 
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether the same request may succeed soon, apart from effects of this one."""
+        return self.outcome is not Outcome.REFUSED and not self.limit
 
-def outcome_of_response(code: str, http_status: int) -> Outcome:
+
+def outcome_of_response(code: str, http_status: int, *, names_id: bool = True) -> Outcome:
     """Classify an error response of EC2 (EC2 API reference, "Error codes").
 
     A status without an error code decides nothing, 429 excepted: it may come from a proxy.
+    ``names_id``: the request names what may not exist. Without, something vanished meanwhile.
     """
     if code in _THROTTLING_CODES or http_status == 429:
         return Outcome.THROTTLED
-    return Outcome.REFUSED if code and 400 <= http_status < 500 else Outcome.UNKNOWN
+    if not names_id and NOT_FOUND_CODES.fullmatch(code):
+        return Outcome.UNKNOWN
+    is_certain = bool(code) and 400 <= http_status < 500 and code not in _UNCERTAIN_CODES
+    return Outcome.REFUSED if is_certain or _CERTAIN_CODES.fullmatch(code) else Outcome.UNKNOWN

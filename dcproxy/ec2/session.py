@@ -7,6 +7,7 @@ does. A context variable holds the key to sign with.
 import logging
 import os
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,8 +27,8 @@ from botocore.credentials import (
 from botocore.exceptions import NoCredentialsError
 from botocore.loaders import Loader
 
-from dcproxy.ec2.time_limit import limit_client
-from dcproxy.settings import Settings
+from dcproxy.ec2.connection import use_connections
+from dcproxy.settings import SettingError, Settings
 
 ACTIONS = (
     "AttachVolume",
@@ -152,13 +153,13 @@ def new_client(session: boto3.Session, settings: Settings, region: str) -> BaseC
         read_timeout=settings.read_timeout,
         retries={"mode": "standard", "total_max_attempts": 1},
         parameter_validation=False,
-        max_pool_connections=0,  # no limit per region: limit_client sets one for all
+        max_pool_connections=0,  # no limit: the slots have one
         user_agent_extra="dcproxy",
     )
     client: BaseClient = session.client(
         "ec2", region_name=region, endpoint_url=settings.ec2_endpoint_url, config=config
     )
-    limit_client(client)
+    use_connections(client)
     client.meta.events.register("before-parse.ec2", _keep_native_xml)
     return client
 
@@ -178,6 +179,9 @@ def _keep_native_xml(
         customized_response_dict["NativeXML"] = response_dict["body"] if is_documented else b""
         request_id = _REQUEST_ID.search(response_dict["body"], 0, _HEAD_BYTES)
         response_dict["body"] = b"<Response>%s</Response>" % (request_id[0] if request_id else b"")
+    elif b"Code>" not in response_dict["body"]:
+        # No document of EC2: botocore would raise an error without the status.
+        response_dict["body"] = b"<Response/>"
 
 
 def request_id(result: Mapping[str, Any]) -> list[str]:
@@ -191,6 +195,18 @@ def request_id(result: Mapping[str, Any]) -> list[str]:
     in_header = metadata.get("HTTPHeaders", {}).get("x-amzn-requestid")
     request_id = in_header or metadata.get("RequestId")
     return [request_id] if isinstance(request_id, str) and request_id else []
+
+
+def check_ca_bundle(session: botocore.session.Session) -> None:
+    """Raise ``SettingError`` when the file of ``AWS_CA_BUNDLE`` cannot verify anybody."""
+    file = session.get_config_variable("ca_bundle")
+    if file:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        except OSError as error:
+            raise SettingError(
+                f"the file of AWS_CA_BUNDLE {file} cannot be read: {error}"
+            ) from error
 
 
 def parsed_error(parsed_response: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -60,12 +60,14 @@ class ApiCall:
         action: str,
         *,
         is_repeatable: bool = True,
+        is_follow_up: bool = False,
         **params: Any,
     ) -> Result:
         """Call EC2 with the access key of the caller, before the deadline.
 
         ``action`` and ``params`` are named as in the EC2 API reference; ``parse`` reads the native
-        response. Raises ``EC2Error``, and a 401 ``ApiError`` without a caller.
+        response; ``is_follow_up``: it looks at or deletes what a sent create has made. Raises
+        ``EC2Error``, and a 401 ``ApiError`` without a caller.
         """
         caller = self.caller
         try:
@@ -79,6 +81,7 @@ class ApiCall:
                 parse,
                 action,
                 is_repeatable=is_repeatable,
+                is_follow_up=is_follow_up,
                 **params,
             )
         except EC2Error as error:

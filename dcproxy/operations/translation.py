@@ -17,7 +17,7 @@ from dcproxy.deltacloud.models import (
     StorageSnapshot,
     StorageVolume,
 )
-from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
+from dcproxy.ec2.errors import NOT_FOUND_CODES, EC2Error, Outcome
 from dcproxy.ec2.records import DetailedSnapshot, Snapshot, Volume, Zone
 
 _UNKNOWN_VOLUME = "vol-ffffffff"
@@ -33,7 +33,6 @@ _NOT_AUTHENTICATED = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-_NOT_FOUND = re.compile(r".*\.NotFound|Invalid(Snapshot|Volume)I[Dd]\.Malformed")
 
 _NUMBER = re.compile("[0-9]{1,18}")
 _BOOLEANS = {"true": True, "false": False}
@@ -46,8 +45,16 @@ _PARAMETERS = {
 }
 """The parameter at fault, by the beginning of the error code."""
 
-_RETRY_AFTER = {"SnapshotCreationPerVolumeRateExceeded": 15}
-"""Seconds until EC2 accepts a refused request: it creates one snapshot per volume in 15 seconds."""
+_RETRY_AFTER = {
+    "ConcurrentSnapshotLimitExceeded": 60,
+    "ConcurrentTagAccess": RETRY_AFTER,
+    "IncorrectState": RETRY_AFTER,
+    "InsufficientCapacity": 60,
+    "InsufficientVolumeCapacity": 60,
+    "PendingSnapshotLimitExceeded": 60,
+    "SnapshotCreationPerVolumeRateExceeded": 15,  # it creates one per volume in 15 seconds
+}
+"""Seconds after which EC2 may accept a refused request."""
 
 # Not strftime: its names depend on the locale.
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -179,9 +186,8 @@ def api_error(error: Exception) -> ApiError:
         return fault
     code = error.code or ("Throttling" if error.outcome is Outcome.THROTTLED else "")
     message = f"{code}: {error.message}" if code else error.message
-    if code in EXPIRED_CODES:
-        message = f"{message} The clock of this server is wrong."
-    is_refusal = error.outcome is Outcome.REFUSED and code not in EXPIRED_CODES
+    # A caller with too many requests is no failure of this server.
+    is_refusal = error.limit == "key" or (error.outcome is Outcome.REFUSED and not error.cause)
     translated = ApiError(
         _status(error),
         message,
@@ -202,11 +208,11 @@ def _status(error: EC2Error) -> int:
     Old clients take other statuses for success: the Ruby gem 0.5.0 recognises errors by 401, 500,
     501 and 502 only. Deltacloud 1.1.3 answered 502 to whatever else EC2 refused.
     """
-    if error.outcome is not Outcome.REFUSED:
+    if error.outcome is not Outcome.REFUSED or error.cause:
         return 502
     if error.code in _NOT_AUTHENTICATED or (error.code, error.http_status) == ("AuthFailure", 401):
         return 401
-    return 404 if _NOT_FOUND.fullmatch(error.code) else 502
+    return 404 if NOT_FOUND_CODES.fullmatch(error.code) else 502
 
 
 def is_not_found(error: Exception) -> bool:

@@ -29,6 +29,7 @@ FIELDS = (
     "retries",
     "error_code",
     "error",
+    "cause",
     "traceparent",
 )
 """Fields of the log line of a request; ``duration`` is in seconds, None is left out."""

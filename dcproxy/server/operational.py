@@ -99,6 +99,7 @@ def _log(request_log: RequestLog, duration: float, provider: str) -> None:
             "retries": request_log.retries,
             "error_code": request_log.error_code or None,
             "error": request_log.error or None,
+            "cause": (request_log.error and request_log.cause) or None,
             "traceparent": request_log.traceparent or None,
         },
     )

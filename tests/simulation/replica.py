@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from io import BytesIO
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from unittest.mock import patch
 from urllib.parse import parse_qsl, quote, urlencode
 
 import botocore.useragent
+import gevent
 from botocore import exceptions
 from botocore.awsrequest import AWSResponse
 from botocore.client import ClientCreator
@@ -24,8 +26,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.loaders import JSONFileLoader
 
 from dcproxy.app import application
-from dcproxy.ec2 import time_limit
-from dcproxy.ec2.time_limit import TimeLimit
+from dcproxy.ec2.connection import note_sending
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.settings import Settings
@@ -82,6 +83,7 @@ def _application(number: int, settings: Settings) -> Any:
         monotonic=_clock,
         unix_time=lambda: EPOCH.timestamp() + _clock(),
         random=RANDOM,
+        time_limit=_Limit,
         run_in_background=_spawn,
     )
     return application(settings, runtime)
@@ -112,14 +114,22 @@ class _Random(random.Random):
 RANDOM = _Random()
 
 
-def _begin_limit(limit: TimeLimit, seconds: float) -> None:
-    limit.expires = _clock() + seconds
-    limit.connection = None
-    limit.has_expired = False
+class _Limit(gevent.Timeout):
+    """A time limit on the clock of the world, which shortens the time-outs of its requests."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(None)
+        self.expires = _clock() + seconds
+
+    def __enter__(self) -> "_Limit":
+        self._token = _limit.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _limit.reset(self._token)
 
 
-def _seconds_left(limit: TimeLimit) -> float:
-    return max(limit.expires - _clock(), 0.001)
+_limit: ContextVar[_Limit] = ContextVar("limit")
 
 
 @contextmanager
@@ -130,10 +140,6 @@ def installed() -> Iterator[None]:
     level, propagates = logger.level, logger.propagate
     with (
         patch.object(URLLib3Session, "send", _send),
-        patch.object(TimeLimit, "__init__", _begin_limit),
-        patch.object(TimeLimit, "seconds_left", _seconds_left),
-        # Its thread would watch real time.
-        patch.object(time_limit, "_watch", lambda: None),
         patch.object(RequestLog, "client_has_left", property(_client_has_left)),
         _cached_in_botocore(),
     ):
@@ -205,16 +211,17 @@ def _send(session: URLLib3Session, request: Any) -> AWSResponse:
     ours = Request(
         parameters.pop("Action"), parameters, match[1], match[2], world.current_request()
     )
-    limit = time_limit._current.get()
-    assert limit is not None
-    left = limit.seconds_left()
+    left = max(_limit.get().expires - _clock(), 0.001)
     timeout = session._timeout
     try:
         response = world.send(
             ours, min(timeout.connect_timeout, left), min(timeout.read_timeout, left)
         )
     except NetworkError as error:
+        if error.kind not in {"refused", "connect_timeout"}:
+            note_sending()
         raise _error(error.kind, request.url) from None
+    note_sending()
     answer = AWSResponse(request.url, response.status, {"Content-Type": "text/xml"}, None)
     answer._content = response.body
     return answer

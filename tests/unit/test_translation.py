@@ -225,14 +225,6 @@ def error_of(code, of_ec2):
     return translation.api_error(EC2Error("No.", outcome, code=code, http_status=of_ec2))
 
 
-@pytest.mark.parametrize("code", ["RequestExpired", "InvalidSecurity.RequestHasExpired"])
-def test_expired_request_says_that_the_clock_of_the_server_is_wrong(code):
-    error = error_of(code, 400)
-    assert (error.status, error.code) == (502, code)
-    assert error.message == f"{code}: No. The clock of this server is wrong."
-    assert not error.is_refusal
-
-
 @pytest.mark.parametrize("status", [307, 400, 401, 403, 404, 418, 500, 503])
 def test_status_without_an_ec2_code_decides_nothing(status):
     error = error_of("", status)
@@ -248,7 +240,12 @@ def test_status_without_an_ec2_code_decides_nothing(status):
         ("AuthFailure", 403, None, True),
         ("SnapshotCreationPerVolumeRateExceeded", 400, "15", True),
         ("InvalidSnapshot.NotFound", 400, None, True),
+        ("InsufficientVolumeCapacity", 500, "60", True),
+        ("ConcurrentSnapshotLimitExceeded", 400, "60", True),
+        ("PendingSnapshotLimitExceeded", 400, "60", True),
+        ("IncorrectState", 400, "5", True),
         ("RequestLimitExceeded", 503, "5", False),
+        ("InternalError", 400, "5", False),
         ("InternalError", 500, "5", False),
         ("", 403, "5", False),
     ],

@@ -67,7 +67,9 @@ def test_refused_connection_is_502():
     with refusing_endpoint() as url:
         client = client_of(new_application(ec2_endpoint_url=url))
         message = read_xml(client.get(SNAPSHOT, status=502)).findtext("message")
-    assert message.startswith("EC2 in us-east-1 cannot be reached. (X-Request-Id: ")
+    assert message.startswith(
+        "EC2 in us-east-1 cannot be reached: the connection was refused. (X-Request-Id: "
+    )
 
 
 def test_read_timeout_is_502():

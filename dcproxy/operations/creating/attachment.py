@@ -95,7 +95,7 @@ def _first_free_device(call: ApiCall, instance_id: str) -> str:
 
 
 def _carry_out(
-    call: ApiCall, action: str, is_done: Callable[[list[Attachment]], bool], **params: str
+    call: ApiCall, action: str, is_done: Callable[[list[Attachment]], bool], **params: Any
 ) -> None:
     """Send an action until EC2 has carried it out, has refused, or the deadline is near.
 
