@@ -26,7 +26,7 @@ from dcproxy.deltacloud.responses import add_common_headers, error_response
 from dcproxy.deltacloud.routes import METHODS_HANDLER, ROUTES
 from dcproxy.deltacloud.urls import ENTRY_POINT
 from dcproxy.ec2.client import EC2Client
-from dcproxy.ec2.session import AccessKey
+from dcproxy.ec2.session import ACTIONS, AccessKey
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.request_log import RequestLog
@@ -114,6 +114,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     default_region = settings.provider if settings.accounts is None else ""
     nobody = Caller("", default_region, False, _require_credentials)
     operations = _operations()
+    recorded.begin({*operations, "none"}, ACTIONS)
 
     def handle(
         environ: WSGIEnvironment, start_response: StartResponse, request_log: RequestLog

@@ -20,7 +20,8 @@ _MAX_LOGGED_NAME = 64
 class RequestLog:
     """One request; empty values are unknown.
 
-    ``path`` is percent-encoded, as the client sent it. ``connection`` is the client's socket,
+    ``path`` is percent-encoded, as the client sent it. ``client`` and ``scheme`` are address and
+    scheme of the client, which a trusted proxy may have told. ``connection`` is the client's socket,
     where the server hands it over. ``provider`` is the one that the request named,
     ``default_provider`` that of the ``account`` which has sent it. ``login_failed``: name or
     password of an account were wrong. ``access_key_id`` holds the last four characters.
@@ -36,6 +37,8 @@ class RequestLog:
     request_id: str
     method: str
     path: str
+    client: str = ""
+    scheme: str = ""
     traceparent: str = ""
     connection: socket.socket | None = None
     provider: str = ""

@@ -17,6 +17,8 @@ from pythonjsonlogger.json import JsonFormatter
 
 FIELDS = (
     "request_id",
+    "client",
+    "scheme",
     "method",
     "path",
     "status",

@@ -7,9 +7,10 @@ ended, so that the sums never decrease and reloads do not add files.
 
 import fcntl
 import os
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import NamedTuple
 from wsgiref.types import WSGIApplication
@@ -28,6 +29,14 @@ from prometheus_client import (
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
+_STATUSES = (
+    *(("200", "ok"), ("201", "ok"), ("204", "ok")),
+    *(("400", "refused"), ("401", "refused"), ("404", "refused"), ("502", "refused")),
+    *(("500", "failed"), ("502", "failed")),
+)
+"""The common statuses of requests, with their results."""
+
+
 class Metrics(NamedTuple):
     """The metrics of this process, and after a fork those of the new one."""
 
@@ -43,6 +52,19 @@ class Metrics(NamedTuple):
     clients_stalled: Counter
     accept_pauses: Counter
     build_info: Gauge
+
+    def begin(self, operations: Iterable[str], actions: Iterable[str]) -> None:
+        """Let the series exist at 0 whose first event an alert must see.
+
+        ``operations`` and ``actions`` are all values of these labels. PromQL's ``increase`` is 0
+        for a series that begins with its first event.
+        """
+        for operation, (status, result) in product(operations, _STATUSES):
+            self.requests.labels(operation, status, result)
+        for action, result in product(actions, ("ok", "refused", "throttled", "failed")):
+            self.ec2_requests.labels(action, result)
+        for limit in ("key", "worker"):
+            self.requests_over_capacity.labels(limit)
 
     def record_ec2_call(self, action: str, result: str) -> None:
         """Count a call of EC2."""

@@ -60,6 +60,8 @@ def _new_log(environ: WSGIEnvironment) -> RequestLog:
         request_id=_well_formed(_REQUEST_ID, environ.get("HTTP_X_REQUEST_ID")) or str(uuid.uuid4()),
         method=environ["REQUEST_METHOD"],
         path=quote(path, safe="/;=", encoding="latin-1"),
+        client=environ.get("REMOTE_ADDR", ""),
+        scheme=environ["wsgi.url_scheme"],
         traceparent=_well_formed(_TRACEPARENT, environ.get("HTTP_TRACEPARENT")),
         connection=client_socket(environ),
     )
@@ -87,6 +89,8 @@ def _log(request_log: RequestLog, duration: float, provider: str) -> None:
         exc_info=request_log.fault,
         extra={
             "request_id": request_log.request_id,
+            "client": request_log.client or None,
+            "scheme": request_log.scheme,
             "method": request_log.method,
             "path": request_log.path,
             "status": request_log.status,
