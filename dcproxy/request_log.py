@@ -20,9 +20,9 @@ _MAX_LOGGED_NAME = 64
 class RequestLog:
     """One request; empty values are unknown.
 
-    ``path`` is percent-encoded, as the client sent it. ``client`` and ``scheme`` are address and
-    scheme of the client, which a trusted proxy may have told. ``connection`` is the client's socket,
-    where the server hands it over. ``provider`` is the one that the request named,
+    ``path`` is percent-encoded, as the client sent it. ``client`` and ``scheme`` are the
+    client's address and scheme, of which trusted proxies may have told. ``connection`` is the
+    client's socket, where the server hands it over. ``provider`` is the one that the request named,
     ``default_provider`` that of the ``account`` which has sent it. ``login_failed``: name or
     password of an account were wrong. ``access_key_id`` holds the last four characters.
     ``ec2_request_ids`` are those of the last EC2 responses, ``retries`` counts repeated EC2

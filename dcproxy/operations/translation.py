@@ -187,7 +187,9 @@ def api_error(error: Exception) -> ApiError:
     code = error.code or ("Throttling" if error.outcome is Outcome.THROTTLED else "")
     message = f"{code}: {error.message}" if code else error.message
     # A caller with too many requests is no failure of this server.
-    is_refusal = error.limit == "key" or (error.outcome is Outcome.REFUSED and not error.cause)
+    is_refusal = error.limit == "key" or (
+        error.outcome in {Outcome.REFUSED, Outcome.THROTTLED} and not error.cause
+    )
     translated = ApiError(
         _status(error),
         message,

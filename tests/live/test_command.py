@@ -57,6 +57,17 @@ def test_mock_prints_a_working_curl_command(mock_server):
     assert len(snapshots) > 0
 
 
+def test_counters_begin_at_zero_and_count_the_first_event(mock_server):
+    def count():
+        _, body = mock_server.get("/metrics")
+        labels = 'operation="storage_snapshots.create",result="refused",status="401"'
+        return re.findall(rf"(?m)^dcproxy_requests_total{{{labels}}} (.*)$", body.decode())
+
+    assert count() == ["0.0"]
+    mock_server.get("/api/storage_snapshots", method="POST")
+    assert count() == ["1.0"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_mock_stops_within_two_seconds_with_its_children(mock_server, how):
     # An idle connection must not delay the stop.

@@ -71,6 +71,8 @@ def test_log_line_of_a_request(line_of, programmed_ec2):
         "level": "info",
         "message": "GET /api/storage_snapshots/snap-12345678 200",
         "request_id": "whole",
+        "client": "127.0.0.1",
+        "scheme": "http",
         "method": "GET",
         "path": SNAPSHOT,
         "status": 200,
@@ -154,7 +156,8 @@ def test_log_line_in_text_format(tmp_path, ec2_server, programmed_ec2):
         log = wait_until(lambda: re.search(".*readable.*", server.log.read_text()), "the line")
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING GET /api/storage_snapshots 401 "
-        r"request_id=readable duration=[\d.e-]+ operation=storage_snapshots\.index "
+        r"request_id=readable client=127\.0\.0\.1 scheme=http duration=[\d.e-]+ "
+        r"operation=storage_snapshots\.index "
         rf"provider=us-east-1 access_key_id={CALLER[0][-4:]} "
         r"ec2_request_ids=ea966190-f9aa-478e-9ede-example retries=0 error_code=AuthFailure",
         log[0],

@@ -244,7 +244,7 @@ def test_status_without_an_ec2_code_decides_nothing(status):
         ("ConcurrentSnapshotLimitExceeded", 400, "60", True),
         ("PendingSnapshotLimitExceeded", 400, "60", True),
         ("IncorrectState", 400, "5", True),
-        ("RequestLimitExceeded", 503, "5", False),
+        ("RequestLimitExceeded", 503, "5", True),
         ("InternalError", 400, "5", False),
         ("InternalError", 500, "5", False),
         ("", 403, "5", False),

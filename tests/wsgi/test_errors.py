@@ -218,7 +218,7 @@ def test_expired_signature_is_502_blaming_the_clock(programmed_client, programme
         (error_response("InvalidSnapshot.NotFound"), 404, "WARNING", "InvalidSnapshot.NotFound"),
         (error_response("AuthFailure", 401), 401, "WARNING", "AuthFailure"),
         (error_response("InternalError", 500), 502, "ERROR", "InternalError"),
-        (error_response("RequestLimitExceeded", 503), 502, "ERROR", "RequestLimitExceeded"),
+        (error_response("RequestLimitExceeded", 503), 502, "WARNING", "RequestLimitExceeded"),
         (error_response("RequestExpired"), 502, "ERROR", "RequestExpired"),
         (EC2Response(b"<html>Forbidden</html>", 403), 502, "ERROR", None),
     ],

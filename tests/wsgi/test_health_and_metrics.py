@@ -27,6 +27,15 @@ def test_requests_are_counted_by_operation_and_status(programmed_client, increas
     assert increase_of("dcproxy_request_duration_seconds_count", "storage_snapshots.index") == 1
 
 
+def test_series_of_alerts_exist_before_their_first_event(programmed_client):
+    existing = metrics_of(programmed_client).keys()
+    for operation in ("storage_snapshots.create", "storage_volumes.attach", "none"):
+        for labels in (("502", "refused"), ("401", "refused"), ("500", "failed")):
+            assert ("dcproxy_requests_total", *sorted([operation, *labels])) in existing
+    assert ("dcproxy_ec2_requests_total", "CreateSnapshot", "throttled") in existing
+    assert ("dcproxy_requests_over_capacity_total", "key") in existing
+
+
 def test_ec2_calls_and_retries_are_counted(programmed_client, programmed_ec2, increase_of):
     programmed_ec2.respond = in_turn(error_response("InternalError", 500), snapshots_page(""))
     programmed_client.get(SNAPSHOTS)
@@ -68,7 +77,7 @@ def test_response_304_is_counted_with_its_status_and_operation(programmed_client
         (error_response("InvalidSnapshot.InUse"), "502", "refused"),
         (error_response("AuthFailure", 401), "401", "refused"),
         (error_response("InternalError", 500), "502", "failed"),
-        (error_response("RequestLimitExceeded", 503), "502", "failed"),
+        (error_response("RequestLimitExceeded", 503), "502", "refused"),
         (error_response("RequestExpired"), "502", "failed"),
         (EC2Response(b"<html>Forbidden</html>", 403), "502", "failed"),
     ],

@@ -24,6 +24,15 @@ def test_forwarded_headers_of_a_trusted_proxy_are_used(client_with):
     assert base_of(client.get("/api")) == "http://localhost:3001"
 
 
+def test_log_line_has_the_client_that_a_trusted_proxy_tells(client_with, caplog):
+    caplog.set_level("INFO", "dcproxy.requests")
+    for proxies in (1, 0):
+        client_with(trusted_proxies=proxies).get("/api", headers=FORWARDED)
+    trusted, untrusted = caplog.records
+    assert (trusted.client, trusted.scheme) == ("192.0.2.1", "https")
+    assert (untrusted.client, untrusted.scheme) == (None, "http")
+
+
 def test_forwarded_values_from_before_the_trusted_proxies_are_ignored(client_with):
     client = client_with(trusted_proxies=1)
     headers = FORWARDED | {"X-Forwarded-Host": "evil.example.com, cloud.example.org"}
