@@ -63,6 +63,8 @@ class Metrics(NamedTuple):
             self.requests.labels(operation, status, result)
         for action, result in product(actions, ("ok", "refused", "throttled", "failed")):
             self.ec2_requests.labels(action, result)
+        for result in ("ok", "failed"):
+            self.account_credentials.labels(result)
         for limit in ("key", "worker"):
             self.requests_over_capacity.labels(limit)
 
@@ -152,8 +154,6 @@ def _reserve(name: str) -> bool:
 def exposition() -> WSGIApplication:
     """Create the WSGI application that writes the metrics in the text format of Prometheus."""
     get_metrics().build_info.labels(version("dcproxy")).set(1)
-    for result in ("ok", "failed"):  # the first failure counts as an increase
-        get_metrics().account_credentials.labels(result)
     registry = REGISTRY
     if os.environ.get(MULTIPROCESS_FOLDER):
         registry = CollectorRegistry()
