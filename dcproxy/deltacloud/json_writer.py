@@ -41,13 +41,9 @@ def entry_point(provider: str | None, urls: Urls) -> str:
         }
         for name, collection in protocol.COLLECTIONS.items()
     ]
-    api = {
-        "version": protocol.VERSION,
-        "driver": protocol.DRIVER,
-        "provider": provider or protocol.DEFAULT_PROVIDER,
-        "links": links,
-    }
-    return _dump({"api": api})
+    provider = provider or protocol.DEFAULT_PROVIDER
+    api = {"version": protocol.VERSION, "driver": protocol.DRIVER, "provider": provider}
+    return _dump({"api": {**api, "links": links}})
 
 
 def collection(name: str, pages: Iterable[Sequence[Model]], urls: Urls) -> Iterator[str]:

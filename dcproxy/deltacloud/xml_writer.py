@@ -111,23 +111,10 @@ def _text(text: str) -> str:
 
 
 def _volume(urls: Urls, volume: StorageVolume) -> str:
-    id, zone = _attribute(volume.id), _attribute(volume.realm_id)
     href = _href(urls, "storage_volumes", volume.id)
-    described = (
-        f"  <description>{_text(volume.description)}</description>\n" if volume.description else ""
-    )
-    timestamp = f"  <created>{volume.created}</created>\n" if volume.created else ""
-    capacity = (
-        f"  <capacity unit='GB'>{volume.capacity}</capacity>\n"
-        if volume.capacity is not None
-        else ""
-    )
-    realm = (
-        f"  <realm href='{_href(urls, 'realms', volume.realm_id)}' id='{zone}'></realm>\n"
-        f"  <realm_id>{_text(volume.realm_id)}</realm_id>\n"
-        if volume.realm_id
-        else ""
-    )
+    capacity = f"  <capacity unit='GB'>{volume.capacity}</capacity>\n"
+    zone = volume.realm_id
+    realm = f"  <realm href='{_href(urls, 'realms', zone)}' id='{_attribute(zone)}'></realm>\n"
     device = mount = ""
     for instance_id, name in volume.mounts[:1]:
         # The Ruby gem 1.1.3 reads the first descendant "device", which is empty in the mount.
@@ -140,15 +127,19 @@ def _volume(urls: Urls, volume: StorageVolume) -> str:
         f"    <link rel='{action.rel}' method='{action.method}' href='{href}{action.path}'/>\n"
         for action in volume.actions
     )
-    # The Ruby gem 0.3.0 shows no state without the element, even an empty one.
-    linked = f"  <actions>\n{actions}  </actions>\n" if actions else "  <actions></actions>\n"
+    # The Ruby gem 0.3.0 shows no state without the element actions, even an empty one.
     return (
-        f"<storage_volume href='{href}' id='{id}'>\n"
-        f"{timestamp}{capacity}"
-        f"  <name>{_text(volume.name)}</name>\n"
-        f"{described}{device}{realm}  <state>{_text(volume.state)}</state>\n"
-        f"{mount}{linked}</storage_volume>\n"
+        f"<storage_volume href='{href}' id='{_attribute(volume.id)}'>\n"
+        f"{_element('created', volume.created)}{capacity if volume.capacity is not None else ''}"
+        f"{_element('name', volume.name)}{_element('description', volume.description)}"
+        f"{device}{realm if zone else ''}{_element('realm_id', zone)}"
+        f"  <state>{_text(volume.state)}</state>\n"
+        f"{mount}  <actions>\n{actions}  </actions>\n</storage_volume>\n"
     )
+
+
+def _element(name: str, text: str) -> str:
+    return f"  <{name}>{_text(text)}</{name}>\n" if text else ""
 
 
 def _realm(urls: Urls, realm: Realm) -> str:
