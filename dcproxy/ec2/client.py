@@ -50,8 +50,7 @@ class EC2Client:
 
     ``hosts`` maps each region to the host name of its endpoint. ``record_call`` is told the action
     and the result of each call: ``ok``, ``refused``, ``throttled`` or ``failed``;
-    ``record_refusal`` is told ``key`` or ``worker`` when no slot became free.
-    ``regions_without_tags`` are those that were found to ignore the tags of a create. Raises
+    ``record_refusal`` is told ``key`` or ``worker`` when no slot became free. Raises
     ``SettingError`` when the default provider is not a region of EC2, and for a file of
     certificates that cannot be read.
     """
@@ -77,7 +76,6 @@ class EC2Client:
         self._clients: dict[str, BaseClient] = {}
         self._clients_lock = threading.Lock()
         self._long_response = threading.Lock()
-        self.regions_without_tags: set[str] = set()
         self.hosts = _hosts(session, settings)
         if settings.provider not in self.hosts:
             raise setting_error(

@@ -16,7 +16,6 @@ from lxml import etree
 
 from dcproxy.ec2.records import (
     Attachment,
-    CreatedSnapshot,
     DetailedSnapshot,
     Page,
     Snapshot,
@@ -65,7 +64,7 @@ _VOLUME = (
 _VOLUME_ITEMS = "/*/e:volumeSet/e:item"
 _ATTACHMENT = ("e:instanceId[1]", "e:device[1]", "e:status[1]")
 _TAG = ("e:key[1]", "e:value[1]")
-_ZONE = ("e:zoneName[1]", "e:zoneState[1]")
+_ZONE = ("e:zoneName[1]", "e:zoneState[1]", "e:zoneType[1]")
 
 AnySnapshot = TypeVar("AnySnapshot", Snapshot, DetailedSnapshot)
 
@@ -168,16 +167,10 @@ def tagged_snapshots(response: bytes, keys: tuple[str, ...]) -> Page[TaggedSnaps
     return Page(records, root.findtext("{*}nextToken", ""))
 
 
-def created_snapshot(response: bytes, tag: str) -> CreatedSnapshot:
-    """Read a CreateSnapshotResponse, and whether its snapshot lacks ``tag``.
-
-    Raises ``UnreadableError``.
-    """
-    root = _root(response, "CreateSnapshotResponse")
-    [snapshot] = _snapshots(root, "/*")
-    tags = root.find("e:tagSet", _NAMESPACES)
-    is_tagged = tags is None or tag in (key.text for key in tags.iterfind("*/e:key", _NAMESPACES))
-    return CreatedSnapshot(snapshot, is_tagged)
+def created_snapshot(response: bytes) -> Snapshot:
+    """Read a CreateSnapshotResponse. Raises ``UnreadableError``."""
+    [snapshot] = _snapshots(_root(response, "CreateSnapshotResponse"), "/*")
+    return snapshot
 
 
 def deleted(response: bytes, action: str) -> None:

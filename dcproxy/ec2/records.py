@@ -5,7 +5,6 @@ wrote them: whatever XML can hold.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
 
@@ -18,11 +17,6 @@ class Snapshot(NamedTuple):
     status: str
     description: str
     name: str
-
-    @property
-    def start_timestamp(self) -> float:
-        """The start time as Unix time, 0 when unknown."""
-        return datetime.fromisoformat(self.start_time).timestamp() if self.start_time else 0.0
 
 
 class DetailedSnapshot(NamedTuple):
@@ -42,13 +36,6 @@ class DetailedSnapshot(NamedTuple):
     volume_size: str
     owner_id: str
     encrypted: str
-
-
-class CreatedSnapshot(NamedTuple):
-    """A new snapshot; ``is_tagged`` is False when EC2 has returned it without its tag."""
-
-    snapshot: Snapshot
-    is_tagged: bool
 
 
 class TaggedSnapshot(NamedTuple):
@@ -103,10 +90,14 @@ class Volume(NamedTuple):
 
 
 class Zone(NamedTuple):
-    """An availability zone, with its state such as ``available``."""
+    """An availability zone, with its state such as ``available``.
+
+    ``type`` is ``availability-zone``, ``local-zone`` or ``wavelength-zone``.
+    """
 
     name: str
     state: str
+    type: str
 
 
 Record = TypeVar("Record")

@@ -16,11 +16,9 @@ def main() -> int:
     options = _parser().parse_args()
     if options.worlds is None:
         options.worlds = 10_000 if options.seconds is None else 10**9
-    rules = Rules(
-        deadline=options.deadline, lag=options.assume_lag, effect_delay=options.assume_effect_delay
-    )
+    rules = Rules(deadline=options.deadline)
     if options.strict:
-        rules = replace(rules, excuses_warnings=False, excuses_crashes=False)
+        rules = replace(rules, excuses_reports=False, excuses_crashes=False)
     of_worlds = campaign.Options(rules=rules, scenario=options.scenario, mutation=options.mutation)
     if options.seed is not None:
         return _replay(options.seed, of_worlds, is_traced=options.trace)
@@ -52,13 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mutation", choices=sorted(mutations.MUTATIONS), help="remove one rule")
     parser.add_argument("--mutations", action="store_true", help="remove each rule in turn")
     parser.add_argument("--deadline", type=float, help="seconds within which dcproxy must answer")
-    parser.add_argument("--assume-lag", type=float, help="EC2's reads lag no longer (seconds)")
-    parser.add_argument(
-        "--assume-effect-delay",
-        type=float,
-        help="EC2 carries out a request no later than this (seconds)",
-    )
-    parser.add_argument("--strict", action="store_true", help="no excuse by warnings and crashes")
+    parser.add_argument("--strict", action="store_true", help="no excuse by reports and crashes")
     return parser
 
 

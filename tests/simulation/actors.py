@@ -18,14 +18,19 @@ class ClientRequest:
 
     ``kind`` is that of ``replica.kind_of``, ``no_answer`` when the replica crashed. The answer is
     recorded even if the client had left (``left_at``) by then. ``is_warned``: dcproxy logged that
-    it may have left a duplicate. ``has_crashed``: the replica crashed while it was served, or while
-    a background job of it ran.
+    there may be another snapshot. ``has_crashed``: the replica crashed while it was served.
+    ``worker`` is the replica, and how often it had crashed before.
 
-    ``sends`` counts the CreateSnapshot calls that it made, ``unsearched_sends`` those before which
-    it had to search and did not, ``sends_without_client`` is 1 if the first one came after the
-    client had left. ``lost_at`` is when the last CreateSnapshot ended with an unknown outcome,
-    ``searched_at`` when its last complete search began, ``failed_call_at`` when the last other call
-    failed.
+    ``sends`` counts the CreateSnapshot calls that it made, the last one at ``sent_at``;
+    ``effects`` those that may have succeeded, the last one until ``effect_at``, and ``lost_at`` is
+    when the last one with an unknown outcome ended. ``unsearched_sends`` counts those before which
+    it had to search and did not, ``resends`` those with a key after a lost response,
+    ``sends_without_client`` is 1 if the first one came after the client had left.
+
+    ``called_at`` is when its first call of EC2 began. ``first_search_at`` is when its first
+    complete search began, ``searched_at`` the last one, ``search_began_at`` the last one that was
+    tried. ``shown`` are the ids that the last search showed, ``is_shown``: one of them is its own.
+    ``failed_call_at`` is when the last call other than a create failed.
     """
 
     name: str
@@ -45,12 +50,21 @@ class ClientRequest:
     kind: str = "no_answer"
     snapshot_id: str = ""
     message: str = ""
+    worker: tuple[str, int] = ("", 0)
     sends: int = 0
-    unsearched_sends: int = 0
-    sends_without_client: int = 0
+    sent_at: float | None = None
+    effects: int = 0
+    effect_at: float | None = None
     lost_at: float | None = None
+    unsearched_sends: int = 0
+    resends: int = 0
+    sends_without_client: int = 0
+    called_at: float | None = None
     search_began_at: float = 0.0
+    first_search_at: float | None = None
     searched_at: float | None = None
+    shown: set[str] = field(default_factory=set)
+    is_shown: bool = False
     failed_call_at: float | None = None
     is_warned: bool = False
     has_crashed: bool = False
@@ -62,7 +76,7 @@ class ClientRequest:
 
     @property
     def group(self) -> tuple[str, ...] | None:
-        """What a key stands for: at most one snapshot. None without a key."""
+        """What a key stands for: requests in turn name one snapshot. None without a key."""
         if self.key is None:
             return None
         parameters = (self.volume_id, self.snapshot_name, self.description)
@@ -75,15 +89,22 @@ class Replica:
     It serves as many requests at once as it has ``threads`` (0: any number); the others wait.
     """
 
-    def __init__(self, world: "World", number: int, application: Any, threads: int = 0) -> None:
+    def __init__(
+        self,
+        world: "World",
+        number: int,
+        start: Callable[[], replica.Application],
+        threads: int = 0,
+    ) -> None:
         self.name = f"replica{number}"
         self.is_up = True
+        self.crashes = 0
         self._world = world
-        self._application = application
+        self._start = start
+        self._application = start()
         self._threads = threads
         self._waiting: deque[tuple[ClientRequest, Event]] = deque()
         self._serving: dict[Task, tuple[ClientRequest, Event]] = {}
-        self._jobs: set[Task] = set()
 
     def serve(self, request: ClientRequest, ended: Event) -> None:
         """Accept a request; ``ended`` is set when it is answered or the replica crashes."""
@@ -98,6 +119,7 @@ class Replica:
     def _serve(self, request: ClientRequest, ended: Event) -> None:
         world = self._world
         request.started_at = world.scheduler.now
+        request.worker = (self.name, self.crashes)
         environ = replica.environ_of(request)
         world.note(f"{request.method} {environ['PATH_INFO']} key={request.key}")
         try:
@@ -124,10 +146,7 @@ class Replica:
         self._world.note(f"{self.name} crashes")
         self.is_up = False
         self._world.scheduler.call_later(restart_after, self._restart)
-        for job in self._jobs:
-            job.is_killed = True
-            job.request.has_crashed = True
-        self._jobs.clear()
+        self.crashes += 1
         for request, ended in self._waiting:
             request.has_crashed = True
             ended.set()
@@ -139,22 +158,12 @@ class Replica:
         self._serving.clear()
 
     def _restart(self) -> None:
+        self._application = self._start()
         self.is_up = True
 
     def runs(self, task: Task) -> bool:
-        """Tell whether it is one of its requests or jobs."""
-        return task in self._serving or task in self._jobs
-
-    def spawn_job(self, run: Callable[[], Any]) -> None:
-        """Run a background job on behalf of the current request, which it may outlive."""
-
-        def run_to_the_end() -> None:
-            run()
-            self._jobs.discard(scheduler.current)
-
-        scheduler = self._world.scheduler
-        of = scheduler.current
-        self._jobs.add(scheduler.spawn(run_to_the_end, f"{of.name}/job", of.request))
+        """Tell whether it is one of its requests."""
+        return task in self._serving
 
 
 @dataclass(slots=True, kw_only=True)

@@ -124,6 +124,8 @@ class Behaviour:
     has_short_pages: bool = False
     refuses_tags: bool = False
     """CreateSnapshot with tags needs a permission that no caller has."""
+    ignored_tags_rate: float = 0.0
+    """Creates whose tags are ignored."""
     pending_per_volume: int = 5
     """Snapshots of a volume that may be pending at once."""
     limits_creates_per_volume: bool = False
@@ -186,6 +188,8 @@ class EC2:
         tags = _tags(parameters)
         if tags and behaviour.refuses_tags:
             return self._refusal("UnauthorizedOperation", 403)
+        if behaviour.ignored_tags_rate and self._random.random() < behaviour.ignored_tags_rate:
+            tags = {}
         last = self._last_created.get(volume)
         if (
             behaviour.limits_creates_per_volume

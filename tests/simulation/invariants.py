@@ -8,28 +8,27 @@ from functools import cached_property
 from tests.simulation.actors import ClientRequest
 from tests.simulation.ec2 import Snapshot
 
-DUPLICATE_OF_KEY = "a: more than one snapshot for an Idempotency-Key"
-DUPLICATE_OF_REQUEST = "b: more than one snapshot for a request without a key"
+CREATE_THOUGH_FOUND = "a: a create with a key sent although EC2 showed its snapshot everywhere"
+DUPLICATE_OF_REQUEST = "b: more than one snapshot for a request without a key, and no report"
 LOST_SNAPSHOT = "c: a 201 names a snapshot that is not there"
-FOREIGN_DELETION = "d: a request deleted what another one made"
+FOREIGN_DELETION = "d: a request deleted what another one made or may know"
 LATE_ANSWER = "e: an answer later than the deadline"
 FOREIGN_SIGNATURE = "f: a request signed with another caller's key"
 FALSE_REFUSAL = "g: an error that denies a snapshot which was made"
 WRONG_SNAPSHOT = "h: a 201 names a snapshot with other parameters"
 INTERNAL_ERROR = "i: a fault inside dcproxy"
-GOOD_ONE_DELETED = "k: a good snapshot deleted although no other good one stays"
 NOT_QUIET = "j: the world does not become quiet"
-DIFFERENT_ANSWERS = "l: 201s for one Idempotency-Key name different snapshots"
-UNSEARCHED_CREATE = "m: a create sent without the search that must precede it"
+GOOD_ONE_DELETED = "k: a good snapshot deleted although no other good one stays"
+DIFFERENT_ANSWERS = "l: a repetition is not answered with the snapshot that EC2 shows for its key"
+UNSEARCHED_CREATE = "m: a create sent, or answered after two, without the search that must precede"
 CREATE_WITHOUT_CLIENT = "n: a create sent first after its client had left"
+RESENT_WITH_KEY = "o: a create with a key sent again after a lost response"
+EARLY_ANSWER = "p: a new snapshot with a key answered before EC2 showed it, and before 5 s"
+NOT_IN_TURN = "q: requests with one key in one worker at the same time"
+NOT_REPORTED = "r: a snapshot that may be repeated or has another beside it, and no report"
 
 _OLDEST_VIEW = 5.0
-
-_LOOKED_AFTER = 200.0
-"""Seconds after its answer for which dcproxy certainly looks for duplicates again.
-
-It does so for five minutes; slow calls may take the place of the last looks.
-"""
+_SHOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +39,25 @@ class Violation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What is promised, and under which assumptions. Times are in seconds.
+    """What is promised, and under which assumptions.
 
-    ``deadline`` is the time limit of a request (e), by default the one in the settings of the
-    world. A duplicate (a, b) is held against the request that made it, which has to delete it.
-    It is excused in these cases only:
+    ``deadline`` is the time limit of a request (e) in seconds, by default the one in the settings
+    of the world. A second snapshot of a request without a key (b) is excused only if
 
-    - ``excuses_copies``: the network made a copy of a create. dcproxy requires that nothing between
-      it and EC2 repeats requests: it counts the snapshots that it may have made, and a copy is one
-      more. So when EC2 carried out a copy of a create, the snapshots of that request are excused,
-      unless its last complete search began when every read replica showed them. A request without
-      a key does not search when its response arrives: then both snapshots stay. A request with a
-      key searches in any case, and deletes a copy that it can see.
-    - ``excuses_warnings``: dcproxy told the client or the log that there may be a duplicate, and
-      could not see it or delete it later: a read replica learnt of it more than 200 seconds after
-      the response, or a call failed so late. dcproxy looks for duplicates for five minutes.
-    - ``excuses_crashes``: the replica crashed before the request and its background job had ended.
-    - EC2 behaved worse than assumed on the command line: it made the snapshot more than
-      ``effect_delay`` after the request, or a read replica learnt of it after more than ``lag``.
-      By default, nothing is excused for that.
+    - ``excuses_reports``: dcproxy told the client or the log that there may be one, and could not
+      find it or delete it: EC2 did not show it everywhere when the last search began, it has no
+      tag, or a call has failed;
+    - ``excuses_copies``: the network made a copy of a create;
+    - ``excuses_crashes``: the replica crashed before the answer.
 
-    A denied snapshot (g) is excused as a copy, and with a key also as a duplicate: that client may
-    repeat its request. It stays as well when a deletion of dcproxy failed and a client has deleted
-    the older snapshot of the key before the next one: then it is the only one of its key. The
-    other invariants hold without exception.
+    A snapshot counts as shown (a, l) if it has its tag, every read replica had learnt of it when
+    the first search of a request began, and no client deletes it. The others hold without
+    exception.
     """
 
     deadline: float | None = None
-    effect_delay: float | None = None
-    lag: float | None = None
     excuses_copies: bool = True
-    excuses_warnings: bool = True
+    excuses_reports: bool = True
     excuses_crashes: bool = True
 
 
@@ -97,7 +84,8 @@ def violations(outcome: Outcome, rules: Rules) -> list[Violation]:
     return [
         *_duplicates(outcome, rules),
         *_answers(outcome, rules),
-        *_different_answers(outcome),
+        *_keyed(outcome),
+        *_in_turn(outcome),
         *_creates(outcome),
         *_deletions(outcome),
         *_deletions_of_good_ones(outcome),
@@ -109,57 +97,105 @@ def violations(outcome: Outcome, rules: Rules) -> list[Violation]:
     ]
 
 
-def _counts(snapshot: Snapshot, outcome: Outcome, rules: Rules) -> bool:
-    sender: ClientRequest = snapshot.sender
-    shown_at = max(snapshot.visible_at)
-    has_seen_all = sender.searched_at is not None and sender.searched_at >= shown_at
-    if rules.excuses_copies and sender.name in outcome.copied and not has_seen_all:
-        return False
-    return (rules.effect_delay is None or snapshot.effect_delay <= rules.effect_delay) and (
-        rules.lag is None or shown_at - snapshot.made_at <= rules.lag
-    )
-
-
-def _is_excused(snapshot: Snapshot, rules: Rules) -> bool:
-    """Tell whether the request that made a duplicate could not delete it, and said so."""
+def _is_excused(snapshot: Snapshot, outcome: Outcome, rules: Rules) -> bool:
+    """Tell whether its request could not delete a duplicate, and said so."""
     sender: ClientRequest = snapshot.sender
     if sender.has_crashed:
         return rules.excuses_crashes
-    is_unknown = sender.is_warned or sender.kind == "unknown"
-    if not (rules.excuses_warnings and is_unknown and sender.answered_at is not None):
-        return False
-    looks_until = sender.answered_at + _LOOKED_AFTER
-    return max(snapshot.visible_at) > looks_until or (sender.failed_call_at or 0.0) > looks_until
+    if rules.excuses_copies and sender.name in outcome.copied:
+        return True
+    if sender.kind == "unknown":
+        return rules.excuses_reports
+    is_hidden = (
+        not snapshot.tags
+        or sender.searched_at is None
+        or max(snapshot.visible_at) > sender.searched_at
+        or (sender.failed_call_at is not None and sender.failed_call_at >= (sender.sent_at or 0.0))
+    )
+    return rules.excuses_reports and sender.is_warned and is_hidden
 
 
 def _duplicates(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
     by_request: dict[str, list[Snapshot]] = defaultdict(list)
-    by_group: dict[tuple[str, ...], list[Snapshot]] = defaultdict(list)
     for snapshot in outcome.snapshots.values():
         sender: ClientRequest = snapshot.sender
-        if not _counts(snapshot, outcome, rules):
-            continue
-        if sender.group is None:
-            # Once the answered one has failed, a good one stays as well.
-            has_failed = snapshot.id == sender.snapshot_id and not snapshot.is_usable
-            if snapshot.deleted_at is None and not has_failed:
-                by_request[sender.name].append(snapshot)
-        elif snapshot.is_usable:
-            by_group[sender.group].append(snapshot)
-    for group, found in by_group.items():
-        # Each request deletes what it made in addition to the oldest one.
-        _, *duplicates = sorted(found, key=lambda snapshot: (snapshot.start_time, snapshot.id))
-        if not all(_is_excused(snapshot, rules) for snapshot in duplicates):
-            yield Violation(DUPLICATE_OF_KEY, f"{group[2]}: {_named(found)}")
+        # Once the answered one has failed, a good one stays as well.
+        has_failed = snapshot.id == sender.snapshot_id and not snapshot.is_usable
+        if sender.key is None and snapshot.deleted_at is None and not has_failed:
+            by_request[sender.name].append(snapshot)
     for name, found in by_request.items():
         # When all have failed, none is worth a deletion.
         is_any_good = any(snapshot.is_usable for snapshot in found)
-        if (
-            len(found) > 1
-            and is_any_good
-            and not any(_is_excused(snapshot, rules) for snapshot in found)
-        ):
+        is_excused = any(_is_excused(snapshot, outcome, rules) for snapshot in found)
+        if len(found) > 1 and is_any_good and not is_excused:
             yield Violation(DUPLICATE_OF_REQUEST, f"{name}: {_named(found)}")
+
+
+def _keyed(outcome: Outcome) -> Iterator[Violation]:
+    """Check what the requests with a key did, each against what EC2 showed everywhere."""
+    by_scope: dict[tuple[str, ...], list[Snapshot]] = defaultdict(list)
+    for snapshot in outcome.snapshots.values():
+        if snapshot.sender.scope is not None:
+            by_scope[snapshot.sender.scope].append(snapshot)
+    for request in outcome.requests:
+        if request.scope is None or request.method != "POST":
+            continue
+        searched_at = request.first_search_at
+        shown = [
+            snapshot
+            for snapshot in by_scope[request.scope]
+            if snapshot.is_usable
+            and snapshot.tags
+            and searched_at is not None
+            and max(snapshot.visible_at) <= searched_at
+        ]
+        if request.sends and shown:
+            yield Violation(CREATE_THOUGH_FOUND, f"{request.name}: {_named(shown)}")
+        if request.kind != "created":
+            continue
+        answered = outcome.snapshots.get(request.snapshot_id)
+        same = [snapshot for snapshot in shown if snapshot.sender.group == request.group]
+        if same and answered is not None and _age(answered) > min(map(_age, same)):
+            yield Violation(DIFFERENT_ANSWERS, f"{request.name}: {_named([answered, *same])}")
+        yield from _new_with_key(request, outcome)
+
+
+def _new_with_key(request: ClientRequest, outcome: Outcome) -> Iterator[Violation]:
+    """Check a 201 of a request with a key that has sent a create."""
+    if not request.effects or request.effect_at is None or request.answered_at is None:
+        return
+    if not request.is_shown and request.answered_at < request.effect_at + _SHOW_SECONDS:
+        yield Violation(EARLY_ANSWER, request.name)
+    usable = [
+        snapshot
+        for snapshot in outcome.snapshots.values()
+        if snapshot.id in request.shown
+        and snapshot.sender.group == request.group
+        and snapshot.end_state != "error"
+    ]
+    if (not request.is_shown or len(usable) > 1) and not request.is_warned:
+        yield Violation(NOT_REPORTED, f"{request.name}: {_named(usable)}")
+
+
+def _age(snapshot: Snapshot) -> tuple[str, str]:
+    return snapshot.start_time, snapshot.id
+
+
+def _in_turn(outcome: Outcome) -> Iterator[Violation]:
+    """Check that of the requests with one key, a worker calls EC2 for one at a time."""
+    ended_at: dict[object, tuple[float, str]] = {}
+    keyed = [
+        request
+        for request in outcome.requests
+        if request.scope is not None and request.called_at is not None
+    ]
+    for request in sorted(keyed, key=lambda request: request.called_at or 0.0):
+        of = (request.worker, request.scope)
+        end, name = ended_at.get(of, (0.0, ""))
+        if (request.called_at or 0.0) < end:
+            yield Violation(NOT_IN_TURN, f"{name} and {request.name}")
+        # Without an answer it crashed, and nothing follows in this worker.
+        ended_at[of] = (request.answered_at or 0.0, request.name)
 
 
 def _answers(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
@@ -195,32 +231,22 @@ def _answered_snapshot(request: ClientRequest, snapshot: Snapshot | None) -> Ite
         )
     wanted = (request.account, request.region, request.volume_id, request.description)
     made = (snapshot.account, snapshot.region, snapshot.volume_id, snapshot.description)
-    if wanted != made or snapshot.tags.get("Name", "") != request.snapshot_name:
+    # A cloud that ignores tags knows no name.
+    has_name = not snapshot.tags or snapshot.tags.get("Name", "") == request.snapshot_name
+    if wanted != made or not has_name:
         yield Violation(WRONG_SNAPSHOT, f"{request.name}: {snapshot.id}")
 
 
-def _different_answers(outcome: Outcome) -> Iterator[Violation]:
-    """Compare the answers for a key. Once a snapshot has failed, another one may be answered."""
-    by_group: dict[tuple[str, ...], dict[str, Snapshot]] = defaultdict(dict)
-    for request in outcome.requests:
-        if request.kind == "created" and request.group is not None:
-            snapshot = outcome.snapshots.get(request.snapshot_id)
-            if (
-                snapshot is not None
-                and snapshot.end_state != "error"
-                and not _was_deleted_by_a_client(request, outcome)
-            ):
-                by_group[request.group][snapshot.id] = snapshot
-    for group, answered in by_group.items():
-        if len(answered) > 1:
-            yield Violation(DIFFERENT_ANSWERS, f"{group[2]}: {_named(answered.values())}")
-
-
 def _creates(outcome: Outcome) -> Iterator[Violation]:
-    """Check when creates were sent: with a key, and after a lost response, a search comes first."""
+    """Check when creates were sent and answered."""
     for request in outcome.requests:
         if request.unsearched_sends:
             yield Violation(UNSEARCHED_CREATE, f"{request.name}: {request.unsearched_sends}")
+        is_unsearched = request.search_began_at < (request.effect_at or 0.0)
+        if request.effects > 1 and is_unsearched and request.kind == "created":
+            yield Violation(UNSEARCHED_CREATE, f"{request.name} answered")
+        if request.resends:
+            yield Violation(RESENT_WITH_KEY, f"{request.name}: {request.resends}")
         if request.sends_without_client:
             yield Violation(CREATE_WITHOUT_CLIENT, f"{request.name} left at {request.left_at:.3f}")
 
@@ -231,7 +257,7 @@ def _deletions(outcome: Outcome) -> Iterator[Violation]:
         if by is None or _is_deletion_of(by, snapshot):
             continue
         sender: ClientRequest = snapshot.sender
-        if by is not sender:
+        if by is not sender or by.key is not None or snapshot.id == by.snapshot_id:
             yield Violation(
                 FOREIGN_DELETION, f"{by.name} deleted {snapshot.id}, made by {sender.name}"
             )
@@ -275,41 +301,13 @@ def _false_refusals(outcome: Outcome, rules: Rules) -> Iterator[Violation]:
     made = defaultdict(list)
     for snapshot in outcome.snapshots.values():
         sender: ClientRequest = snapshot.sender
-        may_repeat = sender.key is not None
-        if (
-            snapshot.is_usable
-            and _counts(snapshot, outcome, rules)
-            and not (may_repeat and _is_excused(snapshot, rules))
-        ):
+        is_excused = rules.excuses_copies and sender.name in outcome.copied
+        if snapshot.is_usable and not is_excused:
             made[sender.name].append(snapshot)
     for request in outcome.requests:
-        if (
-            request.kind in ("refused", "throttled", "unavailable")
-            and made[request.name]
-            and not (request.is_warned and _has_lost_an_older_one(request, outcome))
-            and not _is_answered(request, made[request.name], outcome.requests)
-        ):
+        if request.kind in ("refused", "throttled", "unavailable") and made[request.name]:
             detail = f"{request.name} {request.status} {request.kind}: {_named(made[request.name])}"
             yield Violation(FALSE_REFUSAL, detail)
-
-
-def _has_lost_an_older_one(request: ClientRequest, outcome: Outcome) -> bool:
-    """Tell whether a snapshot of the key, which stood in the way of the request, has gone since."""
-    has_failed = request.scope is not None and any(
-        snapshot.sender.scope == request.scope and snapshot.end_state == "error"
-        for snapshot in outcome.snapshots.values()
-    )
-    return has_failed or _was_deleted_by_a_client(request, outcome)
-
-
-def _is_answered(
-    request: ClientRequest, made: Sequence[Snapshot], requests: Sequence[ClientRequest]
-) -> bool:
-    """Tell whether another request with the same key was answered with what this one made."""
-    ids = {snapshot.id for snapshot in made}
-    return request.group is not None and any(
-        other.group == request.group and other.snapshot_id in ids for other in requests
-    )
 
 
 def _is_deletion_of(request: ClientRequest | None, snapshot: Snapshot) -> bool:

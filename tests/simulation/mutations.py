@@ -1,23 +1,22 @@
 """Mutations: dcproxy with one safety rule removed. The simulation must notice each.
 
-Each is a context manager that patches dcproxy in this process. They name what they patch in
-dcproxy, so they change when it does; ``patch`` raises if a name is gone.
+Each is a context manager that patches public names of dcproxy in this process, so they change when
+these do; ``patch`` raises if a name is gone.
 """
 
-import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-import dcproxy.app
 from dcproxy.ec2 import client
+from dcproxy.ec2.client import EC2Client
 from dcproxy.ec2.errors import EC2Error, Outcome
-from dcproxy.operations.creating import sightings as sightings_module
+from dcproxy.ec2.records import TaggedSnapshot
+from dcproxy.operations.call import ApiCall
+from dcproxy.operations.creating import ladder
 from dcproxy.operations.creating import snapshot as creation
-from dcproxy.operations.creating.idempotency import Token
-from dcproxy.operations.creating.sightings import Sightings
 from dcproxy.operations.translation import api_error
 from tests.simulation import replica
 
@@ -41,94 +40,83 @@ def _mutation(rule: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
     return register
 
 
+@contextmanager
+def _calls(handle: Callable[..., Any]) -> Iterator[None]:
+    """Hand each call of EC2 to ``handle``: a function that makes it, the action, the parameters."""
+    call = EC2Client.call
+
+    def handled(self: Any, *args: Any, **params: Any) -> Any:
+        action = args[-1]
+        return handle(lambda: call(self, *args, **params), action, params)
+
+    with patch.object(EC2Client, "call", handled):
+        yield
+
+
 @_mutation("with a key, search for an earlier snapshot before the create")
 @contextmanager
 def no_search_before() -> Iterator[None]:
-    search = creation._search
+    paginate = creation.paginate
 
-    def search_later(context: Any, token: Any) -> Any:
-        is_first = token.is_keyed and not replica.surroundings().current_request().sends
-        return [] if is_first else search(context, token)
+    def search_later(call: Any, *args: Any, **params: Any) -> Any:
+        is_first = call.request.idempotency_key and not _request().sends
+        return iter(()) if is_first else paginate(call, *args, **params)
 
-    with patch.object(creation, "_search", search_later):
+    with patch.object(creation, "paginate", search_later):
         yield
 
 
-@_mutation("with a key, wait after a create until no older snapshot can appear")
-@contextmanager
-def no_settling() -> Iterator[None]:
-    def has_own(sightings: Any, sends: int) -> bool:
-        return bool(sightings.own_count >= sends > 0)
-
-    with patch.object(creation, "_has_all", has_own):
-        yield
+def _request() -> Any:
+    return replica.surroundings().current_request()
 
 
-@_mutation("with a key, wait the same time when an earlier snapshot is found")
+@_mutation("with a key, wait until EC2 shows the new snapshot")
 @contextmanager
 def early_answer() -> Iterator[None]:
-    has_all = creation._has_all
-
-    with patch.object(
-        creation, "_has_all", lambda sightings, sends: not sends or has_all(sightings, sends)
-    ):
+    with patch.object(creation, "SHOW_DELAYS", ()):
         yield
 
 
-@_mutation("wait as long as the lags of EC2's reads may differ")
+@_mutation("with a key, wait for 5 seconds if EC2 does not show it")
 @contextmanager
-def short_settling() -> Iterator[None]:
-    with patch.object(sightings_module, "SETTLE_SECONDS", 0.5):
+def short_wait() -> Iterator[None]:
+    with patch.object(creation, "SHOW_DELAYS", ladder.LOOK_DELAYS):
         yield
 
 
-@_mutation("the oldest snapshot stays")
+@_mutation("with a key, do not send again after a lost response")
 @contextmanager
-def youngest_stays() -> Iterator[None]:
-    def youngest(self: Any) -> Any:
-        return max(
-            self.usable or self._snapshots.values(), key=lambda tagged: tagged.creation_order
-        )
+def resent_with_key() -> Iterator[None]:
+    carry_out = creation.carry_out
 
-    with patch.object(Sightings, "best", property(youngest)):
+    def resend(*args: Any, **options: Any) -> Any:
+        return carry_out(*args, **options | {"resends_lost": True})
+
+    with patch.object(creation, "carry_out", resend):
+        yield
+
+
+@_mutation("requests with one key in one worker wait for each other")
+@contextmanager
+def no_turns() -> Iterator[None]:
+    with patch.object(creation, "in_turn", lambda call, token: nullcontext()):
+        yield
+
+
+@_mutation("answer with the oldest snapshot of a key")
+@contextmanager
+def youngest_is_answered() -> Iterator[None]:
+    def order(self: Any) -> Any:
+        return [-ord(c) for c in self.snapshot.start_time + self.snapshot.id]
+
+    with patch.object(TaggedSnapshot, "creation_order", property(order)):
         yield
 
 
 @_mutation("a failed snapshot ranks last")
 @contextmanager
 def failed_ranks_by_age() -> Iterator[None]:
-    with patch.object(Sightings, "best", Sightings.oldest):
-        yield
-
-
-@_mutation("with a key, do not answer another request's recent snapshot if an older one failed")
-@contextmanager
-def answer_of_another_in_progress() -> Iterator[None]:
-    with patch.object(creation, "RECENT_SECONDS", -math.inf):
-        yield
-
-
-@_mutation("delete duplicates")
-@contextmanager
-def no_deletion() -> Iterator[None]:
-    with patch.object(creation, "_delete", lambda context, id: True):
-        yield
-
-
-@_mutation("delete only what this request has made")
-@contextmanager
-def no_tag_check() -> Iterator[None]:
-    with patch.object(Token, "made", lambda self, tagged: True):
-        yield
-
-
-@_mutation("search for the tag of this create only")
-@contextmanager
-def no_filter() -> Iterator[None]:
-    with (
-        patch.object(Token, "filter", property(lambda self: "*")),
-        patch.object(Token, "matches", lambda self, tagged: True),
-    ):
+    with patch.object(TaggedSnapshot, "has_failed", False):
         yield
 
 
@@ -137,120 +125,138 @@ def no_filter() -> Iterator[None]:
 def no_parameter_check() -> Iterator[None]:
     create_token = creation.create_token
 
-    with patch.object(creation, "create_token", lambda context, _: create_token(context, ())):
-        yield
-
-
-@_mutation("end each call and search before the deadline")
-@contextmanager
-def no_deadline() -> Iterator[None]:
-    with patch.object(dcproxy.app, "_RESPONSE_SECONDS", -1000.0):
-        yield
-
-
-@_mutation("send a create without tags once")
-@contextmanager
-def untagged_create_repeated() -> Iterator[None]:
-    send = creation._send
-
-    def send_twice(context: Any, params: Any, tags: Any) -> Any:
-        try:
-            return send(context, params, tags)
-        except EC2Error as error:
-            if tags or error.outcome is not Outcome.UNKNOWN:
-                raise
-            return send(context, params, tags)
-
-    with patch.object(creation, "_send", send_twice):
+    with patch.object(creation, "create_token", lambda call, *_: create_token(call)):
         yield
 
 
 @_mutation("search for the snapshot of a lost response before the create is repeated")
 @contextmanager
 def no_search_after_lost_response() -> Iterator[None]:
-    look = creation._look
-
-    def look_later(context: Any, sightings: Any, delays: Any, sends: int) -> float:
-        is_lost = delays is creation.LOOK_DELAYS
-        return 0.0 if is_lost else look(context, sightings, delays, sends)
-
-    with patch.object(creation, "_look", look_later):
+    with patch.object(ladder, "look_repeatedly", lambda call, look, delays: (None, True)):
         yield
 
 
 @_mutation("do not repeat a create when no search succeeded")
 @contextmanager
 def repeated_after_failed_search() -> Iterator[None]:
-    look = creation._look
+    look = ladder.look_repeatedly
 
-    def look_in_vain(context: Any, sightings: Any, delays: Any, sends: int) -> float:
-        searched_at = look(context, sightings, delays, sends)
-        return 0.0 if delays is creation.LOOK_DELAYS else searched_at
-
-    with patch.object(creation, "_look", look_in_vain):
+    with patch.object(ladder, "look_repeatedly", lambda *args: (look(*args)[0], True)):
         yield
 
 
-@_mutation("look until the snapshot of every create that was sent is found")
+@_mutation("search once more for a create that was sent more than once")
 @contextmanager
-def lost_creates_not_counted() -> Iterator[None]:
-    def all_if_any(self: Any) -> int:
-        return 99 if self._own_ids else 0
+def no_last_search() -> Iterator[None]:
+    look = creation.look_repeatedly
 
-    with patch.object(Sightings, "own_count", property(all_if_any)):
+    def look_for_keys(call: Any, *args: Any) -> Any:
+        return look(call, *args) if call.request.idempotency_key else (None, False)
+
+    with patch.object(creation, "look_repeatedly", look_for_keys):
+        yield
+
+
+@_mutation("delete duplicates")
+@contextmanager
+def no_deletion() -> Iterator[None]:
+    def handle(call: Callable[[], Any], action: str, params: Any) -> Any:
+        is_ours = action == "DeleteSnapshot" and params.get("is_follow_up")
+        return None if is_ours else call()
+
+    with _calls(handle):
+        yield
+
+
+@_mutation("report what may remain")
+@contextmanager
+def no_report() -> Iterator[None]:
+    with patch.object(creation.log, "warning", lambda *args, **options: None):
+        yield
+
+
+@_mutation("end each call and search before the deadline")
+@contextmanager
+def no_deadline() -> Iterator[None]:
+    call = EC2Client.call
+
+    def late(self: Any, region: str, key: Any, log: Any, deadline: float, *a: Any, **p: Any) -> Any:
+        return call(self, region, key, log, deadline + 1000, *a, **p)
+
+    with patch.object(EC2Client, "call", late), patch.object(ApiCall, "seconds_left", 1000.0):
+        yield
+
+
+@_mutation("send a create without tags once")
+@contextmanager
+def untagged_create_repeated() -> Iterator[None]:
+    def handle(call: Callable[[], Any], action: str, params: Any) -> Any:
+        try:
+            return call()
+        except EC2Error as error:
+            is_untagged = action == "CreateSnapshot" and "TagSpecifications" not in params
+            if not is_untagged or error.outcome is not Outcome.UNKNOWN:
+                raise
+            return call()
+
+    with _calls(handle):
         yield
 
 
 @_mutation("a lost response may be that of a create that was carried out")
 @contextmanager
 def lost_response_is_refusal() -> Iterator[None]:
-    send = creation._send
-
-    def forgetful(*args: Any) -> Any:
+    def handle(call: Callable[[], Any], action: str, params: Any) -> Any:
         try:
-            return send(*args)
+            return call()
         except EC2Error as error:
-            if error.outcome is Outcome.UNKNOWN:
+            if action == "CreateSnapshot" and error.outcome is Outcome.UNKNOWN:
                 error.outcome = Outcome.NOT_SENT
             raise
 
-    with patch.object(creation, "_send", forgetful):
+    with _calls(handle):
         yield
 
 
 @_mutation("say that the outcome is unknown")
 @contextmanager
 def no_unknown_response() -> Iterator[None]:
-    with patch.object(creation, "_unknown", lambda error, token: api_error(error)):
+    with patch.object(creation, "unknown_outcome", lambda error, *args: api_error(error)):
+        yield
+
+
+@_mutation("without a key, only its own snapshots are those of a request")
+@contextmanager
+def no_filter() -> Iterator[None]:
+    create_token = creation.create_token
+
+    def shared(call: Any, *parameters: str) -> Any:
+        token = create_token(call, *parameters)
+        return token if token is None or token.is_keyed else token._replace(prefix="a", value="a")
+
+    with patch.object(creation, "create_token", shared):
         yield
 
 
 @_mutation("send no create for a client that has left")
 @contextmanager
 def no_client_check() -> Iterator[None]:
-    with patch.object(creation, "require_client", lambda context, kind: None):
-        yield
-
-
-@_mutation("look for duplicates after the response of a create that is not settled")
-@contextmanager
-def no_background_looks() -> Iterator[None]:
-    with patch.object(creation, "BACKGROUND_DELAYS", ()):
+    with patch.object(creation, "require_client", lambda call, kind: None):
         yield
 
 
 @_mutation("sign each call with the key of its own caller")
 @contextmanager
 def shared_credentials() -> Iterator[None]:
-    call, signed_with = client.EC2Client.call, client.signed_with
+    call, signed_with = EC2Client.call, client.signed_with
     last: list[Any] = []
 
-    def remember(self: Any, region: str, access_key: Any, *args: Any, **kwargs: Any) -> Any:
+    def remember(self: Any, region: str, access_key: Any, *args: Any, **params: Any) -> Any:
         last[:] = [access_key]
-        return call(self, region, access_key, *args, **kwargs)
+        return call(self, region, access_key, *args, **params)
 
     with (
-        patch.object(client.EC2Client, "call", remember),
+        patch.object(EC2Client, "call", remember),
         # The key of whichever call came last.
         patch.object(client, "signed_with", lambda access_key: signed_with(last[0])),
     ):

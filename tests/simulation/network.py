@@ -23,11 +23,15 @@ FATES = (
 
 
 class NetworkError(Exception):
-    """``kind`` is one of ``refused``, ``connect_timeout``, ``read_timeout``, ``closed``."""
+    """``kind`` is one of ``refused``, ``connect_timeout``, ``read_timeout``, ``closed``.
+
+    ``is_proxied``: the connection was one to a proxy.
+    """
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
         self.kind = kind
+        self.is_proxied = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,7 +39,8 @@ class Faults:
     """``rates`` are the probabilities of the fates of a call; the rest is delivered.
 
     ``only`` limits the faults to one action. Within ``outage`` (start, end, fate) nearly all calls
-    have that fate. ``script`` gives the fates of the first calls of an action, for tests.
+    have that fate. ``has_proxy``: there is a proxy on the way. ``script``
+    gives the fates of the first calls of an action, for tests.
     """
 
     rates: dict[str, float] = field(default_factory=dict)
@@ -44,6 +49,7 @@ class Faults:
     late_effect: tuple[float, float] = (0.0, 5.0)
     crash_rate: float = 0.0
     outage: tuple[float, float, str] | None = None
+    has_proxy: bool = False
     script: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -89,6 +95,7 @@ class Network:
         try:
             response = self._deliver(fate, exchange, connect_timeout, read_timeout)
         except NetworkError as error:
+            error.is_proxied = self._faults.has_proxy
             if self._note:
                 self._note(f"<- EC2 {request.action}: {error.kind}")
             self._crash_sometimes()
@@ -158,7 +165,7 @@ class Network:
         if self._note:
             copy = " (copy)" if is_copy else ""
             what = response.error_code or "done"
-            ids = _ids(response.body)
+            ids = " ".join(ids_of(response.body))
             self._note(f"   EC2 {_summary(exchange.request)}{copy}: {what} {ids}".rstrip())
         if exchange.response is None:
             exchange.response = response
@@ -193,6 +200,6 @@ def _summary(request: Request) -> str:
     return " ".join([request.action, *values, f"of {sender}"])
 
 
-def _ids(body: bytes) -> str:
-    ids = [part.split(b"<", 1)[0].decode() for part in body.split(b"<snapshotId>")[1:]]
-    return " ".join(ids)
+def ids_of(body: bytes) -> list[str]:
+    """Give the ids of the snapshots in a response."""
+    return [part.split(b"<", 1)[0].decode() for part in body.split(b"<snapshotId>")[1:]]

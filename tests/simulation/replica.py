@@ -1,19 +1,20 @@
 """Everything the simulation knows of dcproxy: how to make an application, call it and read it.
 
 Only this module (and mutations.py, which breaks dcproxy on purpose) changes when dcproxy does.
-Applications are kept for all worlds of a process: dcproxy remembers nothing between requests.
+Applications are used again in other worlds: dcproxy remembers nothing between requests.
 """
 
 import base64
 import logging
 import random
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from unittest.mock import patch
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -52,7 +53,6 @@ class Surroundings(Protocol):
     def sleep(self, seconds: float) -> None: ...
     def send(self, request: Request, connect_timeout: float, read_timeout: float) -> Any: ...
     def current_request(self) -> Any: ...
-    def spawn_job(self, run: Callable[[], Any]) -> None: ...
 
 
 _current: Surroundings | None = None
@@ -67,34 +67,45 @@ def surroundings() -> Surroundings:
 # --- Making applications -----------------------------------------------------------------------
 
 
-_APPLICATIONS = 3
-"""Larger worlds have replicas with the same application: one more costs 100 ms a process."""
+Application = Callable[..., Any]
 
 
-def replica_application(number: int, settings: Settings) -> Any:
-    """Give the application of a replica."""
-    return _application(number % _APPLICATIONS, settings)
+class Applications:
+    """Applications of one world: each process of a replica has its own, until the world ends.
+
+    They go on in the next world then, since one costs 100 ms.
+    """
+
+    _idle: ClassVar[defaultdict[Settings, list[Application]]] = defaultdict(list)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._used: list[Application] = []
+
+    def start(self) -> Application:
+        """Give an application that no other process of this world has."""
+        idle = self._idle[self._settings]
+        self._used.append(idle.pop() if idle else _application(self._settings))
+        return self._used[-1]
+
+    def close(self) -> None:
+        self._idle[self._settings] += self._used
+        self._used = []
 
 
-@cache
-def _application(number: int, settings: Settings) -> Any:
+def _application(settings: Settings) -> Application:
     runtime = Runtime(
         sleep=_sleep,
         monotonic=_clock,
         unix_time=lambda: EPOCH.timestamp() + _clock(),
         random=RANDOM,
         time_limit=_Limit,
-        run_in_background=_spawn,
     )
     return application(settings, runtime)
 
 
 def _clock() -> float:
     return surroundings().now
-
-
-def _spawn(run: Callable[[], Any]) -> None:
-    surroundings().spawn_job(run)
 
 
 def _sleep(seconds: float) -> None:
@@ -220,14 +231,18 @@ def _send(session: URLLib3Session, request: Any) -> AWSResponse:
     except NetworkError as error:
         if error.kind not in {"refused", "connect_timeout"}:
             note_sending()
-        raise _error(error.kind, request.url) from None
+        raise _error(error, request.url) from None
     note_sending()
     answer = AWSResponse(request.url, response.status, {"Content-Type": "text/xml"}, None)
     answer._content = response.body
     return answer
 
 
-def _error(kind: str, url: str) -> Exception:
+def _error(error: NetworkError, url: str) -> Exception:
+    kind = error.kind
+    if error.is_proxied and kind in {"refused", "closed"}:
+        # urllib3 takes whatever ends the connection to a proxy for a fault of the proxy.
+        return exceptions.ProxyConnectionError(proxy_url=url, error=kind)
     if kind == "refused":
         return exceptions.EndpointConnectionError(endpoint_url=url, error=kind)
     if kind == "connect_timeout":
@@ -341,13 +356,13 @@ def snapshot_id_of(headers: dict[str, str]) -> str:
     return headers["Location"].rpartition("/")[2]
 
 
-_UNSETTLED = ("a create is not settled", "could not be deleted")
+_UNSETTLED = "a create is not settled"
 
 
 class _WarningHandler(logging.Handler):
-    """Marks the request that runs when dcproxy logs that a create may have left more than one."""
+    """Marks the request that runs when dcproxy logs that there may be another snapshot."""
 
     def emit(self, record: logging.LogRecord) -> None:
         request = _current.current_request() if _current else None
-        if request is not None and any(text in record.getMessage() for text in _UNSETTLED):
+        if request is not None and _UNSETTLED in record.getMessage():
             request.is_warned = True

@@ -158,27 +158,44 @@ def test_requests_of_two_accounts_and_regions_are_signed_with_their_keys():
     assert len({(s.account, s.region) for s in result.ec2.snapshots.values()}) == 4
 
 
-def test_job_outlives_its_request_and_not_its_replica():
-    done = []
+def test_requests_with_one_key_wait_for_each_other_in_one_worker():
+    clients = [plan(f"client{number}", key="k") for number in range(3)]
+    result = run(Scenario(clients=clients, faults=Faults(latency=(0.5, 0.5))))
+    assert kinds(result) == ["created"] * 3
+    assert len(result.ec2.snapshots) == 1
+    calls = sorted((request.called_at, request.answered_at) for request in result.requests)
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(calls))
 
-    def serve(environ, start_response):
-        def job():
-            replica.surroundings().sleep(5)
-            done.append(replica.surroundings().current_request().name)
 
-        replica.surroundings().spawn_job(job)
-        start_response("404 Not Found", [])
-        return [b""]
+def test_two_replicas_may_make_a_snapshot_each_and_name_both():
+    clients = [
+        plan(f"client{number}", key="k", choose_replica=lambda _, number=number: number)
+        for number in range(2)
+    ]
+    result = run(Scenario(clients=clients, replicas=2, faults=Faults(latency=(0.1, 0.1))))
+    assert kinds(result) == ["created"] * 2
+    assert len(result.ec2.snapshots) == 2
+    assert any(request.is_warned for request in result.requests)
+    assert not result.violations
 
-    for crashes, expected in (([], ["client0.1"]), ([(2.0, 0)], [])):
-        done.clear()
-        with replica.installed():
-            simulated = world.World(1, Scenario(clients=[plan()], crashes=crashes))
-            simulated.replicas[0]._application = serve
-            with replica.running(simulated):
-                simulated.scheduler.run()
-                simulated.scheduler.close()
-        assert done == expected
+
+def test_duplicate_of_a_cloud_that_ignores_tags_is_reported():
+    faults = Faults(script={"CreateSnapshot": ["lost_response"]})
+    result = run(
+        Scenario(clients=[plan()], behaviour=Behaviour(ignored_tags_rate=1), faults=faults)
+    )
+    assert len(result.ec2.snapshots) == 2
+    assert result.requests[0].is_warned
+    assert not result.violations
+
+
+@pytest.mark.parametrize("fate", ["lost_response", "lost_request"])
+def test_lost_response_behind_a_proxy_is_looked_for(fate):
+    faults = Faults(script={"CreateSnapshot": [fate]}, has_proxy=True)
+    result = run(Scenario(clients=[plan()], faults=faults))
+    assert kinds(result) == ["created"]
+    assert len(result.ec2.snapshots) == 1
+    assert not result.violations
 
 
 def test_requests_wait_for_a_thread():
@@ -238,7 +255,7 @@ def test_nothing_stays_patched():
 
 
 @pytest.mark.parametrize(
-    "name", ["no-settling", "no-parameter-check", "no-client-check", "shared-credentials"]
+    "name", ["early-answer", "no-parameter-check", "no-client-check", "shared-credentials"]
 )
 def test_mutation_is_noticed(name):
     summary = campaign.run(

@@ -12,7 +12,7 @@ from tests.simulation import replica
 from tests.simulation.actors import Client, ClientPlan, ClientRequest, Replica
 from tests.simulation.ec2 import EC2, Behaviour, Request, Response
 from tests.simulation.invariants import NOT_QUIET, Outcome, Rules, Violation, violations
-from tests.simulation.network import FATES, Faults, Network, NetworkError
+from tests.simulation.network import FATES, Faults, Network, NetworkError, ids_of
 from tests.simulation.scheduler import NotQuietError, Scheduler, Task
 
 
@@ -65,8 +65,9 @@ class World:
             self.note if is_traced else None,
         )
         settings = replica.SETTINGS[scenario.settings]
+        self.applications = replica.Applications(settings)
         self.replicas = [
-            Replica(self, number, replica.replica_application(number, settings), scenario.threads)
+            Replica(self, number, self.applications.start, scenario.threads)
             for number in range(scenario.replicas)
         ]
         for plan in scenario.clients:
@@ -99,10 +100,13 @@ class World:
 
     def _record_call(self, request: Request) -> None:
         sender: ClientRequest = request.sender
+        if sender.called_at is None:
+            sender.called_at = self.now
         if request.action == "CreateSnapshot":
             must_search_since = 0.0 if sender.key is not None else None
             if sender.lost_at is not None:
                 must_search_since = sender.lost_at
+                sender.resends += sender.key is not None
             if must_search_since is not None and (
                 sender.searched_at is None or sender.searched_at < must_search_since
             ):
@@ -110,8 +114,10 @@ class World:
             if not sender.sends and sender.left_at is not None:
                 sender.sends_without_client = 1
             sender.sends += 1
+            sender.sent_at = self.now
         elif request.action == "DescribeSnapshots" and "NextToken" not in request.parameters:
             sender.search_began_at = self.now
+            sender.shown = set()
 
     def _record_response(self, request: Request, response: Response) -> None:
         sender: ClientRequest = request.sender
@@ -120,25 +126,28 @@ class World:
             self._record_failure(request, is_lost=response.status >= 500 and not is_throttled)
         elif b"<requestId>" not in response.body:
             self._record_failure(request, is_lost=True)
-        elif request.action == "DescribeSnapshots" and b"<nextToken>" not in response.body:
-            sender.searched_at = sender.search_began_at
+        elif request.action == "CreateSnapshot":
+            sender.effects += 1
+            sender.effect_at = self.now
+        elif request.action == "DescribeSnapshots":
+            sender.shown.update(ids_of(response.body))
+            sender.is_shown |= any(self.ec2.snapshots[id].sender is sender for id in sender.shown)
+            if b"<nextToken>" not in response.body:
+                sender.searched_at = sender.search_began_at
+                if sender.first_search_at is None:
+                    sender.first_search_at = sender.search_began_at
 
     def _record_failure(self, request: Request, *, is_lost: bool) -> None:
         sender: ClientRequest = request.sender
         if request.action != "CreateSnapshot":
             sender.failed_call_at = self.now
         elif is_lost:
-            sender.lost_at = self.now
+            sender.effects += 1
+            sender.effect_at = sender.lost_at = self.now
 
     def current_request(self) -> ClientRequest | None:
         task = getcurrent()
         return task.request if isinstance(task, Task) else None
-
-    def spawn_job(self, run: Callable[[], Any]) -> None:
-        server = self._current_replica()
-        if server is None:
-            raise RuntimeError("only what runs in a replica can start a job")
-        server.spawn_job(run)
 
     def note(self, text: str) -> None:
         if self.is_traced:
@@ -178,6 +187,7 @@ def run(
             found.append(Violation(NOT_QUIET, f"at {world.scheduler.now:.3f} s"))
         finally:
             world.scheduler.close()
+            world.applications.close()
     outcome = Outcome(
         world.requests,
         world.ec2.snapshots,
@@ -287,6 +297,8 @@ def _draw_behaviour(random: Random) -> Behaviour:
         behaviour.delete_refusal_rate = random.choice((0.5, 1.0))
     behaviour.delete_by_lagging_read = random.random() < 0.15
     behaviour.refuses_tags = random.random() < 0.03
+    if random.random() < 0.05:
+        behaviour.ignored_tags_rate = random.choice((0.3, 1.0))
     return behaviour
 
 
@@ -297,6 +309,7 @@ def _draw_faults(random: Random) -> Faults:
         faults.rates[fate] = random.choice((0.1, 0.3, 0.6)) / kinds
     faults.only = random.choice((None, None, "CreateSnapshot", "DescribeSnapshots"))
     faults.late_effect = random.choice(((0.0, 1.0), (0.0, 5.0), (0.0, 30.0), (30.0, 300.0)))
+    faults.has_proxy = random.random() < 0.3
     if random.random() < 0.08:
         faults.crash_rate = random.choice((0.02, 0.1))
     if random.random() < 0.05:
@@ -339,7 +352,7 @@ def _oldest_in_error(random: Random) -> Scenario:
     return scenario
 
 
-def _oldest_fails_while_settling(random: Random) -> Scenario:
+def _oldest_fails_meanwhile(random: Random) -> Scenario:
     clients = _clients_of_one_key(random, random.randint(3, 5), latest_start=4, tries=1)
     behaviour = Behaviour(
         read_replicas=3, lag=(0.0, 3.8), error_rate=0.5, pending=(5.0, random.choice((9.0, 12.0)))
@@ -362,10 +375,20 @@ def _lost_response_with_lag(random: Random) -> Scenario:
 
 def _lost_responses_without_tags(random: Random) -> Scenario:
     scenario = _lost_response_with_lag(random)
-    scenario.behaviour = Behaviour(refuses_tags=True)
+    scenario.behaviour = random.choice(
+        (Behaviour(refuses_tags=True), Behaviour(ignored_tags_rate=1.0))
+    )
     scenario.faults = Faults(rates={random.choice(("lost_response", "late_effect")): 0.5})
     scenario.faults.only = "CreateSnapshot"
     return scenario
+
+
+def _lost_responses_behind_a_proxy(random: Random) -> Scenario:
+    clients = _clients_of_one_key(random, random.randint(1, 2), latest_start=2)
+    for client in clients:
+        client.key = random.choice((None, client.key))
+    faults = Faults(rates={"lost_response": 0.4, "lost_request": 0.2}, has_proxy=True)
+    return Scenario(clients=clients, behaviour=Behaviour(lag=(0.0, 1.0)), faults=faults)
 
 
 def _two_accounts_with_retries(random: Random) -> Scenario:
@@ -440,9 +463,10 @@ SCENARIOS: dict[str, Callable[[Random], Scenario]] = {
     "same-key-short-lag": lambda random: _same_key_with_lag(random, (0.0, 1.0)),
     "same-key-long-lag": lambda random: _same_key_with_lag(random, (2.0, 3.0)),
     "oldest-in-error": _oldest_in_error,
-    "oldest-fails-while-settling": _oldest_fails_while_settling,
+    "oldest-fails-meanwhile": _oldest_fails_meanwhile,
     "lost-response-long-lag": _lost_response_with_lag,
     "lost-responses-without-tags": _lost_responses_without_tags,
+    "lost-responses-behind-a-proxy": _lost_responses_behind_a_proxy,
     "two-accounts-with-retries": _two_accounts_with_retries,
     "impatient-clients-behind-slow-lists": _impatient_clients_behind_slow_lists,
     "64-callers-of-one-key": lambda random: _callers_of_one_key(random, 4, 1.0, (2.0, 3.0)),

@@ -5,7 +5,6 @@ share one per combination of options. Clients are cheap and mutable: each test m
 """
 
 import time
-from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,9 @@ if TYPE_CHECKING:
 # empties it for each test.
 recorded_sleeps: list[float] = []
 
-# What the applications left for the time after their responses; a test runs it when it wants to.
-background_jobs: list[Callable[[], None]] = []
 
 RUNTIME = Runtime(
-    sleep=recorded_sleeps.append,
-    monotonic=lambda: time.monotonic() + sum(recorded_sleeps),
-    run_in_background=background_jobs.append,
+    sleep=recorded_sleeps.append, monotonic=lambda: time.monotonic() + sum(recorded_sleeps)
 )
 
 

@@ -17,7 +17,9 @@ class EC2Volumes:
     ``faults`` maps an action to what happens to its next requests. Each fault is a pair: the
     response (None: the usual one), and whether the request is executed all the same. ``volumes``
     maps ids to volumes; the attachment of one is None or instance, device and status. The next
-    ``stale_reads`` of a volume do not show what was done since its creation.
+    ``stale_reads`` of a volume do not show what was done since its creation. ``zones`` maps names
+    to states, ``zone_types`` some of them to types, ``refused`` zones and devices to the responses
+    that refuse them.
     """
 
     def __init__(self):
@@ -26,6 +28,9 @@ class EC2Volumes:
         self.actions = []
         self.faults = defaultdict(list)
         self.stale_reads = 0
+        self.zones = dict(ZONES)
+        self.zone_types = {}
+        self.refused = {}
         self.numbers = count(1)
 
     def __call__(self, request):
@@ -37,8 +42,9 @@ class EC2Volumes:
 
     def DescribeAvailabilityZones(self, parameters):  # noqa: N802
         items = "".join(
-            f"<item><zoneName>{name}</zoneName><zoneState>{state}</zoneState></item>"
-            for name, state in ZONES.items()
+            f"<item><zoneName>{name}</zoneName><zoneState>{state}</zoneState>"
+            f"<zoneType>{self.zone_types.get(name, 'availability-zone')}</zoneType></item>"
+            for name, state in self.zones.items()
         )
         return xml_response(
             "DescribeAvailabilityZonesResponse",
@@ -50,7 +56,10 @@ class EC2Volumes:
         id, earlier = self.tokens.get(parameters["ClientToken"], (None, given))
         if earlier != given:
             return error_response("IdempotentParameterMismatch")
-        if parameters["AvailabilityZone"] not in ZONES:
+        zone = parameters["AvailabilityZone"]
+        if id is None and zone in self.refused:
+            return self.refused[zone]
+        if zone not in self.zones:
             return error_response("InvalidZone.NotFound")
         if parameters.get("SnapshotId", "snap-12345678") != "snap-12345678":
             return error_response("InvalidSnapshot.NotFound")
@@ -58,7 +67,7 @@ class EC2Volumes:
         if "SnapshotId" in parameters and size < SNAPSHOT_GB:
             return error_response("InvalidParameterValue")
         if id is None:
-            id = self.add(parameters["AvailabilityZone"], size, _tags(parameters))
+            id = self.add(zone, size, _tags(parameters))
             self.tokens[parameters["ClientToken"]] = (id, given)
         return xml_response("CreateVolumeResponse", self._inner_xml(id))
 
@@ -106,6 +115,8 @@ class EC2Volumes:
 
     def AttachVolume(self, parameters):  # noqa: N802
         id, instance, device = (parameters[n] for n in ("VolumeId", "InstanceId", "Device"))
+        if device in self.refused:
+            return self.refused[device]
         if instance != INSTANCE:
             return error_response("InvalidInstanceID.NotFound")
         if self.volumes[id]["attachment"]:

@@ -8,9 +8,8 @@ from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
 from dcproxy.deltacloud.urls import Urls
 from dcproxy.ec2.session import ACTIONS, isolated_session
 from dcproxy.operations.creating.idempotency import CREATE_TAG, REQUEST_TAG
-from dcproxy.operations.creating.sightings import SETTLE_SECONDS
-from dcproxy.operations.creating.snapshot import BACKGROUND_DELAYS
-from dcproxy.operations.creating.snapshot import LOOK_DELAYS as POLL_DELAYS
+from dcproxy.operations.creating.ladder import LOOK_DELAYS
+from dcproxy.operations.creating.snapshot import SHOW_DELAYS
 from dcproxy.runtime import Runtime
 from dcproxy.server.cli import MOCK_USER
 from dcproxy.server.mock import running as running_moto
@@ -25,14 +24,13 @@ URLS = Urls(BASE_URL, ())
 
 __all__ = [
     "ACTIONS",
-    "BACKGROUND_DELAYS",
     "CREATE_TAG",
     "EC2_CALL",
+    "LOOK_DELAYS",
     "MAX_BODY_BYTES",
     "MOCK_USER",
-    "POLL_DELAYS",
     "REQUEST_TAG",
-    "SETTLE_SECONDS",
+    "SHOW_DELAYS",
     "URLS",
     "Runtime",
     "Settings",

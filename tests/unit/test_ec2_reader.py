@@ -143,24 +143,9 @@ def test_any_text_is_parsed_into_its_own_field(texts):
     assert [(record.description, record.name) for record in records] == expected
 
 
-@pytest.mark.parametrize(
-    ("tag_set", "is_tagged"),
-    [
-        ("", True),
-        ("<tagSet/>", False),
-        ("<tagSet><item><key>Name</key><value>dcproxy:create</value></item></tagSet>", False),
-        ("<tagSet><item><key>dcproxy:create</key><value>a</value></item></tagSet>", True),
-    ],
-)
-def test_created_snapshot_tells_whether_its_tag_was_ignored(tag_set, is_tagged):
-    item = f"<item><snapshotId>snap-12345678</snapshotId>{tag_set}</item>"
-    created = reader.created_snapshot(created_response(item).body, "dcproxy:create")
-    assert created.is_tagged == is_tagged
-
-
 def test_created_snapshot_is_parsed():
     item = snapshot_item("snap-12345678", "vol-12345678", status="pending", name="weekly")
-    snapshot = reader.created_snapshot(created_response(item).body, "Name").snapshot
+    snapshot = reader.created_snapshot(created_response(item).body)
     assert (snapshot.id, snapshot.volume_id) == ("snap-12345678", "vol-12345678")
     assert (snapshot.status, snapshot.name) == ("pending", "weekly")
 

@@ -16,7 +16,6 @@ from tests.support.ec2_server import ProgrammedEC2
 def sleeps() -> list[float]:
     """Give the seconds that the application slept in this test, instead of sleeping."""
     application.recorded_sleeps.clear()
-    application.background_jobs.clear()
     return application.recorded_sleeps
 
 

@@ -3,11 +3,9 @@
 import pytest
 
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
-from tests.support.application import background_jobs
 from tests.support.creation import FAILED, KEY, VOLUME, message_of
 from tests.support.ec2_responses import snapshot_item, snapshots_page
 from tests.support.ec2_volumes import INSTANCE, EC2Volumes
-from tests.support.package import BACKGROUND_DELAYS, SETTLE_SECONDS
 from tests.support.responders import always
 
 DEADLINE = 15
@@ -126,13 +124,3 @@ def test_create_of_a_volume_is_not_repeated_after_the_deadline(client, programme
     response = client.post("/api/storage_volumes", given, status=502)
     assert len(programmed_ec2.requests) == 1
     assert "not known" in message_of(response)
-
-
-def test_job_after_the_response_has_a_limit_of_its_own(client, programmed_ec2, sleeps):
-    """Here each request takes 5 s: without a limit, the job would take much longer."""
-    programmed_ec2.respond = after(5, always(FAILED), sleeps)
-    client.post(SNAPSHOTS, VOLUME, status=502)
-    [settle] = background_jobs
-    sleeps.clear()
-    settle()
-    assert sum(sleeps) < sum(BACKGROUND_DELAYS) + 6 * SETTLE_SECONDS

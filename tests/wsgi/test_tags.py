@@ -61,10 +61,9 @@ def test_tags_are_set_where_create_tag_is_off(scenario):
     assert snapshot["tags"] == dict(TAGS)
 
 
-@pytest.mark.parametrize("headers", [{}, KEY])
-def test_repeated_create_has_the_tags_too(scenario, client, headers):
+def test_repeated_create_has_the_tags_too(scenario, client):
     ec2 = scenario.model((LOST, NOT_EXECUTED))
-    made = scenario.create(client=client, headers=headers)
+    made = scenario.create(client=client)
     assert tags_of(ec2, made) == dict(TAGS)
     assert ec2.actions.count("CreateSnapshot") == 2
 

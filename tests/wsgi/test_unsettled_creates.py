@@ -1,19 +1,17 @@
-"""Creates of which EC2 may have made more snapshots than it shows."""
+"""Creates without a key of which EC2 may have made more snapshots than it shows."""
 
 import re
 
 import pytest
 
-from tests.support.addresses import SNAPSHOTS
-from tests.support.application import background_jobs
-from tests.support.creation import DENIED, EXECUTED, NOT_EXECUTED, VOLUME, id_of, message_of
+from tests.support.creation import DENIED, EXECUTED, NOT_EXECUTED, id_of, message_of
 from tests.support.ec2_model import LOST
 from tests.support.ec2_responses import error_response
-from tests.support.package import BACKGROUND_DELAYS, CREATE_TAG
+from tests.support.package import CREATE_TAG
 
-NOT_FOUND = error_response("InvalidSnapshot.NotFound")
-ANSWERED, LATE = "snap-00000002", "snap-00000001"
+FIRST, SECOND = "snap-00000001", "snap-00000002"
 ALWAYS = 10_000
+NOT_FOUND = error_response("InvalidSnapshot.NotFound")
 
 
 @pytest.fixture
@@ -22,117 +20,75 @@ def ec2(scenario):
     return scenario.model((LOST, EXECUTED), lags=[ALWAYS, 0])
 
 
-def show_late_snapshot(ec2, lists=0):
-    """Let the lists contain the first snapshot, some lists from now on."""
-    ec2.snapshots[LATE]["hidden"] = lists
+@pytest.fixture
+def unsettled(increase_of):
+    return lambda: increase_of("dcproxy_creates_unsettled_total")
 
 
-def settle():
-    [job] = background_jobs
-    job()
+def test_snapshot_that_ec2_returned_is_answered(scenario, ec2):
+    assert id_of(scenario.create()) == SECOND
+    assert list(ec2.snapshots) == [FIRST, SECOND]
 
 
-def test_snapshot_that_ec2_shows_is_returned(scenario, ec2):
-    assert id_of(scenario.create()) == ANSWERED
-
-
-def test_possible_duplicate_is_logged_with_its_tag_before_the_response(scenario, ec2, caplog):
-    """So that the line is there although the process may be killed before the job has run."""
+def test_possible_duplicate_is_logged_with_its_tag_and_counted(scenario, ec2, caplog, unsettled):
     scenario.create()
-    tag = ec2.snapshots[LATE]["tags"][CREATE_TAG]
-    assert f"1 of at most 2 snapshots were found by the tag {CREATE_TAG}={tag}" in caplog.text
+    tag = ec2.snapshots[FIRST]["tags"][CREATE_TAG]
+    assert "1 of at most 2 snapshots were found" in caplog.text
+    assert f"{CREATE_TAG}={tag}" in caplog.text
+    assert unsettled() == 1
 
 
-def test_possible_duplicate_is_counted(scenario, ec2, increase_of):
+def test_create_that_was_sent_twice_is_searched_once_more(scenario, ec2):
     scenario.create()
-    assert increase_of("dcproxy_creates_unsettled_total") == 1
+    assert ec2.actions == [
+        "CreateSnapshot",
+        *["DescribeSnapshots"] * 3,
+        "CreateSnapshot",
+        "DescribeSnapshots",
+    ]
 
 
-def test_create_with_all_of_its_snapshots_is_not_counted(scenario, increase_of):
+def test_create_with_all_of_its_snapshots_is_not_reported(scenario, unsettled):
     scenario.model((LOST, EXECUTED))
     scenario.create()
-    assert increase_of("dcproxy_creates_unsettled_total") == 0
-    assert background_jobs == []
+    assert unsettled() == 0
 
 
-def test_late_duplicate_is_deleted_although_it_is_older_than_the_response(scenario, ec2):
-    scenario.create()
-    show_late_snapshot(ec2, lists=2)
-    settle()
-    assert list(ec2.snapshots) == [ANSWERED]
-
-
-def test_job_ends_when_nothing_is_left(scenario, ec2):
-    scenario.create()
-    show_late_snapshot(ec2, lists=2)
-    ec2.actions.clear()
-    settle()
-    assert ec2.actions == ["DescribeSnapshots"] * 3 + ["DeleteSnapshot"]
-
-
-def test_job_ends_after_its_last_delay(scenario, ec2):
-    scenario.create()
-    ec2.actions.clear()
-    scenario.sleeps.clear()
-    settle()
-    assert ec2.actions == ["DescribeSnapshots"] * len(BACKGROUND_DELAYS)
-    assert scenario.sleeps == list(BACKGROUND_DELAYS)
-    assert list(ec2.snapshots) == [LATE, ANSWERED]
+def test_duplicate_that_was_deleted_is_not_reported(scenario, unsettled):
+    ec2 = scenario.model((LOST, EXECUTED), lags=[3, 0])
+    assert [id_of(scenario.create())] == list(ec2.snapshots) == [FIRST]
+    assert unsettled() == 0
 
 
 @pytest.mark.parametrize("fault", [NOT_FOUND, DENIED])
-def test_duplicate_that_could_not_be_deleted_is_deleted_later(scenario, ec2, fault):
-    scenario.create()
-    show_late_snapshot(ec2)
-    ec2.delete_faults = [(fault, NOT_EXECUTED)] * 2
-    settle()
-    assert list(ec2.snapshots) == [ANSWERED]
+def test_duplicate_that_cannot_be_deleted_is_reported(scenario, caplog, unsettled, fault):
+    ec2 = scenario.model((LOST, EXECUTED), lags=[3, 0])
+    ec2.delete_faults = [(fault, NOT_EXECUTED)]
+    assert id_of(scenario.create()) == FIRST
+    assert f"the duplicate snapshot {SECOND} could not be deleted" in caplog.text
+    assert unsettled() == 1
 
 
-def test_job_goes_on_after_a_failed_search(scenario, ec2):
-    scenario.create()
-    show_late_snapshot(ec2)
-    ec2.list_faults = [DENIED] * 2
-    settle()
-    assert list(ec2.snapshots) == [ANSWERED]
+def test_failed_snapshot_is_deleted_in_favour_of_a_usable_one(scenario):
+    ec2 = scenario.model((LOST, EXECUTED), lags=[3, 0])
+    ec2.on_list = lambda: ec2.fail(FIRST)
+    assert [id_of(scenario.create())] == list(ec2.snapshots) == [SECOND]
 
 
-def test_job_never_deletes_the_snapshot_of_the_response_when_it_fails(scenario, ec2):
-    """The client knows its id; the late one would be usable, but nobody knows it."""
-    scenario.create()
-    show_late_snapshot(ec2)
-    ec2.fail(ANSWERED)
-    settle()
-    assert ANSWERED in ec2.snapshots
+def test_create_is_answered_although_the_last_search_fails(scenario, ec2, unsettled):
+    def fail_when_sent_twice():
+        if len(ec2.snapshots) == 2:
+            ec2.list_faults = [DENIED]
+
+    ec2.on_list = fail_when_sent_twice
+    assert id_of(scenario.create()) == SECOND
+    assert unsettled() == 1
 
 
-def test_job_searches_as_the_caller(scenario, ec2, programmed_ec2):
-    scenario.client.authorization = ("Basic", ("SOMEBODY", "secret"))
-    scenario.create()
-    programmed_ec2.requests.clear()
-    settle()
-    assert {request.access_key_id for request in programmed_ec2.requests} == {"SOMEBODY"}
-
-
-def test_snapshots_of_an_unknown_outcome_are_settled_after_the_response(scenario):
-    """Three creates were lost, and all of them made a snapshot that appears later."""
+def test_unknown_outcome_is_reported(scenario, caplog, unsettled):
     ec2 = scenario.model(*[(LOST, EXECUTED)] * 3, lag=ALWAYS)
     response = scenario.create(status=502)
-    tag = re.search(rf"{CREATE_TAG}=(\w+)", message_of(response))[1]
-    for snapshot in ec2.snapshots.values():
-        snapshot["hidden"] = 0
-    settle()
-    [kept] = ec2.snapshots.values()
-    assert kept["tags"][CREATE_TAG] == tag
-
-
-def test_log_line_of_a_request_does_not_count_retries_of_its_job(scenario, ec2, caplog):
-    caplog.set_level("INFO", "dcproxy.requests")
-    scenario.client.post(SNAPSHOTS, VOLUME, status=201)
-    retries = caplog.records[-1].retries
-    show_late_snapshot(ec2)
-    ec2.list_faults = [error_response("InternalError", 500)]
-    settle()
-    assert [record.retries for record in caplog.records if record.name == "dcproxy.requests"] == [
-        retries
-    ]
+    [tag] = {snapshot["tags"][CREATE_TAG] for snapshot in ec2.snapshots.values()}
+    assert re.search(rf"{CREATE_TAG}=(\w+)", message_of(response))[1] == tag
+    assert f"{CREATE_TAG}={tag}" in caplog.text
+    assert unsettled() == 1

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.creation import DENIED, FAILED, THROTTLED, message_of
 from tests.support.documents import read_xml
+from tests.support.ec2_responses import error_response
 from tests.support.ec2_volumes import INSTANCE, EC2Volumes, lost, not_executed
 
 VOLUMES = "/api/storage_volumes"
@@ -49,11 +50,21 @@ def test_change_is_one_read_and_one_call(change):
 
 
 @pytest.mark.parametrize("fault", [lost(), lost(FAILED)])
-def test_lost_response_is_settled_by_a_look_at_the_volume(change, fault):
-    change.model.faults[change.action] = [fault]
-    change.send()
-    assert change.model.actions == ["DescribeVolumes", change.action, "DescribeVolumes"]
-    assert change.is_done()
+def test_lost_attach_is_settled_by_a_look_at_the_volume(programmed_client, model, fault):
+    model.faults["AttachVolume"] = [fault]
+    programmed_client.post(f"{VOLUMES}/{model.add()}/attach", GIVEN, status=202)
+    assert model.actions == ["DescribeVolumes", "AttachVolume", "DescribeVolumes"]
+
+
+@pytest.mark.parametrize("fault", [lost(), lost(FAILED)])
+def test_lost_detach_that_has_ended_is_settled_by_a_refusal(programmed_client, model, fault):
+    """A volume without attachment may also be one that a lagging read shows."""
+    id = model.add(attachment=ATTACHED)
+    model.faults["DetachVolume"] = [fault]
+    volume = programmed_client.post(f"{VOLUMES}/{id}/detach", status=202)
+    assert read_xml(volume).xpath("mount/instance/@id") == [INSTANCE]
+    assert model.actions.count("DetachVolume") == 2
+    assert not model.volumes[id]["attachment"]
 
 
 @pytest.mark.parametrize("status", ["busy", "detaching"])
@@ -75,13 +86,74 @@ def test_lost_detach_of_a_volume_that_the_instance_still_uses_is_settled(
     assert model.actions == ["DescribeVolumes", "DetachVolume", "DescribeVolumes"]
 
 
-def test_lost_response_is_settled_despite_stale_reads(change, sleeps):
-    change.model.faults[change.action] = [lost()]
-    change.model.volumes[change.id]["before"] = change.model.volumes[change.id]["attachment"]
-    change.model.stale_reads = 3
-    change.send()
-    assert change.sent == 1
+def test_lost_attach_is_settled_despite_stale_reads(programmed_client, model, sleeps):
+    model.faults["AttachVolume"] = [lost()]
+    model.stale_reads = 3
+    programmed_client.post(f"{VOLUMES}/{model.add()}/attach", GIVEN, status=202)
+    assert model.actions.count("AttachVolume") == 1
     assert sleeps == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("fresh_reads", [0, 1])
+def test_lost_detach_is_sent_again_while_reads_show_the_volume_from_before(
+    programmed_client, model, fresh_reads
+):
+    """They show no attachment: that it ended is not proven."""
+    id = model.add(attachment=ATTACHED)
+    model.volumes[id]["before"] = None
+    model.faults["DetachVolume"] = [not_executed()]
+    describe = model.DescribeVolumes
+
+    def read(parameters):
+        model.stale_reads = model.actions.count("DescribeVolumes") > fresh_reads
+        return describe(parameters)
+
+    model.DescribeVolumes = read
+    volume = programmed_client.post(f"{VOLUMES}/{id}/detach", status=202)
+    assert read_xml(volume).findtext("state") == "IN-USE"
+    assert model.actions.count("DetachVolume") == 2
+    assert not model.volumes[id]["attachment"]
+
+
+@pytest.mark.parametrize("instance", [INSTANCE, "i-87654321"])
+@pytest.mark.parametrize("held", ["/dev/sdf", "/dev/sdh"])
+def test_lost_refusal_of_an_attach_is_not_an_attachment(programmed_client, model, held, instance):
+    """What held before is no effect, at whatever device and instance."""
+    id = model.add(attachment=(instance, held, "attached"))
+    model.faults["AttachVolume"] = [lost()]
+    given = {"instance_id": INSTANCE, "device": "/dev/sdh"}
+    message = message_of(programmed_client.post(f"{VOLUMES}/{id}/attach", given, status=502))
+    assert message.startswith("VolumeInUse: EC2 says no. It is not known")
+    assert model.volumes[id]["attachment"] == (instance, held, "attached")
+
+
+@pytest.mark.parametrize("given", [{}, {"instance_id": INSTANCE}])
+def test_lost_refusal_of_a_detach_is_not_a_detachment(programmed_client, model, given):
+    id = model.add()
+    model.faults["DetachVolume"] = [lost()]
+    message = message_of(programmed_client.post(f"{VOLUMES}/{id}/detach", given, status=502))
+    assert message.startswith("IncorrectState: EC2 says no. It is not known")
+
+
+REFUSED_DEVICES = [
+    error_response("InvalidDevice.InUse"),
+    error_response("InvalidParameterValue", message="Attachment point /dev/sdf is in use"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSED_DEVICES)
+def test_default_device_that_ec2_refuses_is_replaced(programmed_client, model, refusal):
+    model.refused = {"/dev/sdf": refusal}
+    given = {"instance_id": INSTANCE}
+    volume = programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=202)
+    assert read_xml(volume).findtext("device") == "/dev/sdg"
+
+
+@pytest.mark.parametrize("refusal", REFUSED_DEVICES)
+def test_device_of_the_client_that_ec2_refuses_is_not_replaced(programmed_client, model, refusal):
+    model.refused = {"/dev/sdf": refusal}
+    programmed_client.post(f"{VOLUMES}/{model.add()}/attach", GIVEN, status=502)
+    assert model.actions.count("AttachVolume") == 1
 
 
 def test_change_that_was_not_carried_out_is_sent_again_after_the_looks(change):

@@ -7,7 +7,7 @@ import pytest
 from tests.support.application import client_of, new_application
 from tests.support.callers import register_caller
 from tests.support.creation import DENIED, FAILED, KEY, THROTTLED, id_of, message_of
-from tests.support.ec2_responses import EC2Response
+from tests.support.ec2_responses import EC2Response, error_response
 from tests.support.ec2_volumes import EC2Volumes, lost, not_executed
 
 VOLUMES = "/api/storage_volumes"
@@ -27,22 +27,111 @@ def test_create_without_a_realm_is_in_the_first_available_zone(programmed_client
     assert model.actions == ["DescribeAvailabilityZones", "CreateVolume"]
 
 
-def test_default_realm_does_not_depend_on_the_order_of_the_zones(
-    programmed_client, model, monkeypatch
-):
-    zones = {"us-east-1c": "available", "us-east-1b": "available"}
-    monkeypatch.setattr("tests.support.ec2_volumes.ZONES", zones)
+def test_default_realm_does_not_depend_on_the_order_of_the_zones(programmed_client, model):
+    model.zones = {"us-east-1c": "available", "us-east-1b": "available"}
     volume = programmed_client.post(VOLUMES, status=201)
     assert volume.lxml.findtext("realm_id") == "us-east-1b"
 
 
+@pytest.mark.parametrize(
+    "zones", [{}, {"us-east-1a": "impaired"}, {"us-east-1-bos-1a": "available"}]
+)
 def test_create_where_no_zone_is_available_is_400_that_asks_for_the_realm(
-    programmed_client, programmed_ec2, model, monkeypatch
+    programmed_client, model, zones
 ):
-    monkeypatch.setattr("tests.support.ec2_volumes.ZONES", {"us-east-1a": "impaired"})
+    model.zones = zones
+    model.zone_types = {"us-east-1-bos-1a": "local-zone"}
     message = message_of(programmed_client.post(VOLUMES, status=400))
     assert message.startswith("realm_id is missing")
     assert model.volumes == {}
+
+
+@pytest.mark.parametrize("type", ["local-zone", "wavelength-zone"])
+def test_default_realm_is_a_standard_zone(programmed_client, model, type):
+    other = "us-west-2-lax-1a"
+    model.zones = {"us-west-2b": "available", other: "available", "us-west-2a": "available"}
+    model.zone_types[other] = type
+    volume = programmed_client.post(VOLUMES, status=201)
+    assert volume.lxml.findtext("realm_id") == "us-west-2a"
+    volume = programmed_client.post(VOLUMES, {"realm_id": other}, status=201)
+    assert volume.lxml.findtext("realm_id") == other
+
+
+REFUSED_ZONES = [
+    error_response("InvalidZone.NotFound"),
+    error_response("InsufficientVolumeCapacity"),
+    error_response("Unsupported"),
+    error_response("InvalidParameterValue", message="Not in us-east-1b: use another zone."),
+]
+
+
+@pytest.mark.parametrize("headers", [{}, KEY], ids=["without key", "with key"])
+@pytest.mark.parametrize("refusal", REFUSED_ZONES)
+def test_default_realm_that_ec2_refuses_is_replaced(
+    programmed_client, programmed_ec2, model, refusal, headers
+):
+    model.refused = {"us-east-1b": refusal}
+    volume = programmed_client.post(VOLUMES, headers=headers, status=201)
+    assert volume.lxml.findtext("realm_id") == "us-east-1c"
+    creates = [r.parameters for r in programmed_ec2.requests if r.action == "CreateVolume"]
+    assert len({parameters["ClientToken"] for parameters in creates}) == 1
+
+
+@pytest.mark.parametrize("refusal", REFUSED_ZONES)
+def test_realm_of_the_client_that_ec2_refuses_is_not_replaced(programmed_client, model, refusal):
+    model.refused = {"us-east-1b": refusal}
+    programmed_client.post(VOLUMES, {"realm_id": "us-east-1b"}, status="*")
+    assert model.actions == ["CreateVolume"]
+
+
+def test_refusal_of_all_default_realms_is_not_a_404(programmed_client, model):
+    """The request has named no zone that could be missing."""
+    model.refused = dict.fromkeys(["us-east-1b", "us-east-1c"], REFUSED_ZONES[0])
+    response = programmed_client.post(VOLUMES, status=502)
+    assert message_of(response).startswith("InvalidZone.NotFound: EC2 says no.")
+    assert model.actions.count("CreateVolume") == 2
+
+
+@pytest.mark.parametrize(
+    "zones",
+    [
+        {"us-east-1a": "available", "us-east-1b": "available"},
+        {"us-east-1a": "available", "us-east-1b": "impaired"},
+        {"us-east-1b": "unavailable", "us-east-1c": "available"},
+    ],
+)
+def test_repeated_key_finds_its_volume_whatever_zones_are_available_now(
+    programmed_client, model, zones
+):
+    first = id_of(programmed_client.post(VOLUMES, headers=KEY, status=201))
+    model.zones = zones
+    assert id_of(programmed_client.post(VOLUMES, headers=KEY, status=201)) == first
+    assert list(model.volumes) == [first]
+    programmed_client.post(VOLUMES, {"capacity": "9"}, headers=KEY, status=422)
+
+
+def test_zone_that_is_not_available_is_not_tried_for_a_new_volume(programmed_client, model):
+    model.refused = dict.fromkeys(["us-east-1b", "us-east-1c"], REFUSED_ZONES[1])
+    programmed_client.post(VOLUMES, headers=KEY, status=502)
+    assert model.volumes == {}
+
+
+MISMATCH = error_response("IdempotentParameterMismatch", message="The token was used already.")
+
+
+def test_mismatch_of_a_create_without_key_says_nothing_of_a_key(programmed_client, model):
+    """The volume of the lost response was deleted before the create was sent again."""
+    model.faults["CreateVolume"] = [lost(), not_executed(MISMATCH)]
+    message = message_of(programmed_client.post(VOLUMES, ZONE, status=502))
+    assert message.startswith("IdempotentParameterMismatch: The token was used already.")
+    assert "Idempotency-Key" not in message
+
+
+def test_mismatch_of_a_create_with_a_key_has_the_message_of_ec2(programmed_client, model):
+    model.faults["CreateVolume"] = [not_executed(MISMATCH)]
+    message = message_of(programmed_client.post(VOLUMES, ZONE, headers=KEY, status=422))
+    assert message.startswith("IdempotentParameterMismatch: The token was used already.")
+    assert "Idempotency-Key" in message
 
 
 def test_create_with_a_realm_and_without_tags_is_one_call(programmed_client, programmed_ec2, model):

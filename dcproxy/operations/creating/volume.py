@@ -1,20 +1,27 @@
 """Volume creation: one volume per request, since CreateVolume has a ClientToken."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error, Outcome
-from dcproxy.ec2.records import Volume
+from dcproxy.ec2.records import Volume, Zone
 from dcproxy.operations.call import ApiCall
-from dcproxy.operations.creating.idempotency import client_token, has_key
-from dcproxy.operations.creating.outcomes import (
-    KEY_HAS_OTHER_PARAMETERS,
-    refused_tags,
-    require_client,
-    tag_specifications,
-    unknown_outcome,
-)
+from dcproxy.operations.creating.idempotency import client_token
+from dcproxy.operations.creating.ladder import unknown_outcome
+from dcproxy.operations.creating.outcomes import refused_tags, require_client, tag_specifications
+from dcproxy.operations.translation import api_error
+
+_MISMATCH = "IdempotentParameterMismatch"
+
+_CODES_OF_REFUSED_ZONES = {
+    "InsufficientVolumeCapacity",
+    "InvalidAvailabilityZone",
+    "InvalidZone.NotFound",
+    "Unsupported",
+    "VolumeTypeNotAvailableInZone",
+}
 
 
 def create_volume(
@@ -29,40 +36,82 @@ def create_volume(
     """Make one volume, whatever response is lost, and return it. Empty parameters are unset.
 
     ``capacity`` is in GB. Without it, the volume has the size of its snapshot, or 1 GB. Without
-    ``realm_id``, it is in the first available zone by name. Raises ``EC2Error`` when EC2
-    refuses, and ``ApiError``: a 502 when it is unknown whether there is a volume.
+    ``realm_id``, it is in the first standard zone by name that is available and that EC2 accepts.
+    Raises ``EC2Error`` when EC2 refuses, and ``ApiError``: a 502 when it is unknown whether there
+    is a volume.
     """
     params: dict[str, Any] = {"ClientToken": client_token(call)}
-    params["AvailabilityZone"] = realm_id or _first_available_zone(call)
     if snapshot_id:
         params["SnapshotId"] = snapshot_id
     if capacity or not snapshot_id:
         params["Size"] = capacity or 1
     texts = {"Name": name, "Description": description}
     tags = dict(call.settings.tags) | {key: text for key, text in texts.items() if text}
+    params |= tag_specifications("volume", tags)
+    zones = [Zone(realm_id, "available", "")] if realm_id else _standard_zones(call)
     require_client(call, "volume")
     try:
-        return call.ec2(
-            reader.created_volume, "CreateVolume", **params, **tag_specifications("volume", tags)
-        )
+        return _create_in_first(call, zones, params)
     except EC2Error as error:
-        if error.code == "IdempotentParameterMismatch":
-            raise ApiError(422, KEY_HAS_OTHER_PARAMETERS) from error
+        if error.code == _MISMATCH and call.request.idempotency_key is not None:
+            raise ApiError(
+                422,
+                f"{api_error(error).message} This Idempotency-Key was used with other parameters, "
+                "or its volume was deleted: use a new key.",
+                code=error.code,
+            ) from error
         if error.earlier_response_lost or error.outcome is Outcome.UNKNOWN:
-            look = ": look for it in the list of volumes"
-            raise unknown_outcome(error, "volume", look, is_keyed=has_key(call)) from error
+            is_keyed = call.request.idempotency_key is not None
+            raise unknown_outcome(
+                error,
+                "made a volume: look for it in the list of volumes",
+                RETRY_AFTER if is_keyed else None,
+            ) from error
         if tags and error.code == "UnauthorizedOperation":
             raise refused_tags(error, tags) from error
+        if not realm_id and error.code in _CODES_OF_REFUSED_ZONES:
+            # The caller has not named the zone.
+            cause = api_error(error)
+            raise ApiError(502, cause.message, code=cause.code, is_refusal=True) from error
         raise
 
 
-def _first_available_zone(call: ApiCall) -> str:
-    zones = call.ec2(reader.zones, "DescribeAvailabilityZones").records
-    # The first by name: EC2 lists them in any order, and a repeated create needs the same zone.
-    if available := [zone.name for zone in zones if zone.state == "available"]:
-        return min(available)
-    raise ApiError(
-        400,
-        f"realm_id is missing, and EC2 in {call.region} names no zone that is available.",
-        parameter="realm_id",
+def _create_in_first(call: ApiCall, zones: Sequence[Zone], params: dict[str, Any]) -> Volume:
+    """Create a volume in the first zone that EC2 accepts, with one ClientToken for all zones.
+
+    An earlier request with the same key may have made it in another zone: EC2 tells so by a
+    mismatch. Only then, zones that are not available now are tried too. Raises ``EC2Error``.
+    """
+    refusals: dict[str, EC2Error] = {}
+    for name, state, _ in zones:
+        if state != "available" and _MISMATCH not in refusals:
+            break
+        try:
+            return call.ec2(reader.created_volume, "CreateVolume", AvailabilityZone=name, **params)
+        except EC2Error as error:
+            is_certain = error.outcome is Outcome.REFUSED and not error.earlier_response_lost
+            is_about_zone = error.code in _CODES_OF_REFUSED_ZONES or name in error.message
+            if not (error.code == _MISMATCH or (is_certain and is_about_zone)):
+                raise
+            refusals[error.code] = error
+    raise refusals.get(_MISMATCH) or refusals.popitem()[1]
+
+
+def _standard_zones(call: ApiCall) -> list[Zone]:
+    """Return the zones that are neither Local nor Wavelength Zones, the available ones first."""
+    # Some clouds tell no type. By name: EC2 lists them in any order.
+    zones = sorted(
+        (
+            zone
+            for zone in call.ec2(reader.zones, "DescribeAvailabilityZones").records
+            if zone.type in {"", "availability-zone"}
+        ),
+        key=lambda zone: (zone.state != "available", zone.name),
     )
+    if not zones or zones[0].state != "available":
+        raise ApiError(
+            400,
+            f"realm_id is missing, and EC2 in {call.region} names no zone that is available.",
+            parameter="realm_id",
+        )
+    return zones
