@@ -13,6 +13,7 @@ from botocore import xform_name
 from botocore.client import BaseClient
 from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import ClientError
+from gevent import monkey
 
 from dcproxy.ec2 import failures
 from dcproxy.ec2.connection import transmission
@@ -35,6 +36,9 @@ Result = TypeVar("Result")
 _MAX_BACKOFF = 8.0
 
 _LONG_RESPONSE_BYTES = 100_000
+
+_HUGE_RESPONSE_BYTES = 2_000_000
+"""More than a page of 1,000 snapshots usually has: it is read beside gevent's event loop."""
 
 _SHORTEST_ATTEMPT = 0.1
 """Seconds that an attempt needs at least: with less time left it is not begun."""
@@ -183,6 +187,9 @@ class EC2Client:
         # A page keeps the processor for ten milliseconds: between two, others have their turn.
         with self._long_response:
             self._runtime.sleep(0)
+            if len(response) > _HUGE_RESPONSE_BYTES and monkey.is_module_patched("threading"):
+                result: Result = gevent.get_hub().threadpool.apply(parse, (response,))
+                return result
             return parse(response)
 
     def _record_failure(self, action: str, error: EC2Error, request_log: RequestLog) -> None:

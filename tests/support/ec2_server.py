@@ -118,5 +118,9 @@ def programmed_ec2_server(ssl_context: tuple[str, str] | None = None) -> Iterato
 class QuietHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Leave ``Date`` to the response: a second one would make both unreadable."""
+        self.send_response_only(code, message)
+
     def log(self, *_: object) -> None:
         pass

@@ -96,6 +96,49 @@ def test_other_api_version_is_parsed_alike():
     assert reader.snapshots(old) == reader.snapshots(PAGE)
 
 
+@pytest.mark.parametrize("namespace", [b"", b' xmlns="urn:cloud"', b' xmlns:x="urn:cloud"'])
+def test_other_namespace_is_parsed_alike(namespace):
+    native = b' xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
+    page = PAGE.replace(native, namespace)
+    if b"xmlns:x" in namespace:
+        page = page.replace(b"<DescribeS", b"<x:DescribeS").replace(
+            b"</DescribeS", b"</x:DescribeS"
+        )
+    assert reader.snapshots(page) == reader.snapshots(PAGE)
+    assert reader.detailed_snapshots(page) == reader.detailed_snapshots(PAGE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&#x1b;",
+        "&#X0000B;",
+        "&#27;",
+        "&#11;",
+        "&#xD800;",
+        "&#xfffe;",
+        "\x0b",
+        "\x00",
+        "\x1f",
+        "\uffff",
+        "&#x1b;[1m\x0b",
+    ],
+)
+def test_characters_that_xml_cannot_hold_are_left_out(text):
+    description = text.removesuffix("[1m\x0b").encode() + b"Daily&#x9;&#233;"
+    page = PAGE.replace(b"Daily", description).replace(b"nightly", b"night" + text.encode())
+    first, second = reader.snapshots(page).records
+    assert first.description == "Daily\té Backup"
+    assert first.name.replace("[1m", "") == "night"
+    assert second == reader.snapshots(PAGE).records[1]
+
+
+@pytest.mark.parametrize("text", [b"&#&#27;27;", b"&#x1", b"&#x110000;", b"\xff"])
+def test_what_is_still_no_xml_is_unreadable(text):
+    with pytest.raises(UnreadableError):
+        reader.snapshots(PAGE.replace(b"Daily", text))
+
+
 @pytest.mark.parametrize(
     ("element", "field"),
     [

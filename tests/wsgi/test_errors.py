@@ -1,5 +1,8 @@
 """Errors of EC2, and the responses to the client."""
 
+import time
+from email.utils import formatdate
+
 import pytest
 
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
@@ -7,7 +10,14 @@ from tests.support.application import client_of, new_application
 from tests.support.callers import CALLER
 from tests.support.documents import read_xml
 from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
-from tests.support.endpoints import refusing_endpoint, silent_endpoint
+from tests.support.endpoints import (
+    full_endpoint,
+    refusing_endpoint,
+    resetting_endpoint,
+    silent_endpoint,
+    unknown_endpoint,
+    untrusted_endpoint,
+)
 from tests.support.package import EC2_CALL
 from tests.support.responders import always, in_turn
 
@@ -203,12 +213,116 @@ def test_auth_failure_with_another_status_is_502(programmed_client, programmed_e
     assert "WWW-Authenticate" not in response.headers
 
 
-@pytest.mark.parametrize("code", ["RequestExpired", "InvalidSecurity.RequestHasExpired"])
-def test_expired_signature_is_502_blaming_the_clock(programmed_client, programmed_ec2, code):
-    programmed_ec2.respond = always(error_response(code))
+def dated(response, seconds):
+    """Add the time of a server whose clock differs by some seconds from this one."""
+    date = formatdate(time.time() + seconds, usegmt=True)
+    return EC2Response(response.body, response.status, (*response.headers, ("Date", date)))
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        error_response("RequestExpired"),
+        error_response("InvalidSecurity.RequestHasExpired"),
+        error_response("SignatureDoesNotMatch", 403, "Signature expired: 20111111T00Z is now ..."),
+        error_response("AuthFailure", 401, "Signature not yet current: 20111111T000000Z"),
+        dated(error_response("AuthFailure", 401), 420),
+        dated(error_response("SignatureDoesNotMatch", 403), -3600),
+    ],
+)
+def test_wrong_clock_is_a_failure_that_blames_it(
+    programmed_client, programmed_ec2, increase_of, caplog, response
+):
+    programmed_ec2.respond = always(response)
     for address in (SNAPSHOT, "/api?force_auth=1"):
-        message = read_xml(programmed_client.get(address, status=502)).findtext("message")
-        assert "The clock of this server is wrong." in message
+        answer = programmed_client.get(address, status=502)
+        assert "The clock of this server is wrong." in read_xml(answer).findtext("message")
+        assert "Retry-After" not in answer.headers
+    assert increase_of("dcproxy_ec2_requests_total", "DescribeSnapshots", "failed") == 1
+    operation = "storage_snapshots.show"
+    assert increase_of("dcproxy_requests_total", "502", "failed", operation) == 1
+    assert log_line(caplog).cause.startswith("clock")
+
+
+@pytest.mark.parametrize("seconds", [-100, 0, 200])
+def test_clock_that_is_nearly_right_is_not_blamed(programmed_client, programmed_ec2, seconds):
+    programmed_ec2.respond = always(dated(error_response("AuthFailure", 401), seconds))
+    programmed_client.get(SNAPSHOT, status=401)
+
+
+def log_line(caplog):
+    return [record for record in caplog.records if record.name == "dcproxy.requests"][-1]
+
+
+@pytest.mark.parametrize("address", [SNAPSHOTS, "/api/storage_volumes", "/api/realms"])
+def test_not_found_for_what_names_no_id_is_repeated_and_then_502(
+    programmed_client, programmed_ec2, address
+):
+    programmed_ec2.respond = always(error_response("InvalidVolume.NotFound"))
+    response = programmed_client.get(address, status=502)
+    assert response.headers["Retry-After"] == "5"
+    assert len(programmed_ec2.requests) == 3
+    programmed_ec2.respond = in_turn(
+        error_response("InvalidSnapshot.NotFound"), snapshots_page(snapshot_item("snap-12345678"))
+    )
+    if address == SNAPSHOTS:
+        assert len(read_xml(programmed_client.get(address, status=200))) == 1
+
+
+def test_page_in_html_is_named_by_its_status(programmed_client, programmed_ec2, caplog):
+    for status in (500, 403):
+        programmed_ec2.respond = always(EC2Response(b"<!DOCTYPE html><p>Oops</p>", status))
+        message = read_xml(programmed_client.get(SNAPSHOT, status=502)).findtext("message")
+        assert f"responded with status {status} and no error code" in message
+        assert log_line(caplog).cause == f"status {status}"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "message", "cause"),
+    [
+        (refusing_endpoint, "the connection was refused", "refused: "),
+        (unknown_endpoint, "its name cannot be resolved", "dns: "),
+        (untrusted_endpoint, "has a TLS certificate that cannot be verified", "certificate: "),
+        (full_endpoint, "in time (HTTP_PROXY is not set, if a proxy", "connect timeout: "),
+        (resetting_endpoint, "closed the connection", "closed: "),
+    ],
+)
+def test_message_and_log_name_the_cause(endpoint, message, cause, caplog):
+    with endpoint() as url:
+        client = client_of(new_application(ec2_endpoint_url=url, connect_timeout=0.3))
+        assert message in read_xml(client.get(SNAPSHOT, status=502)).findtext("message")
+    assert log_line(caplog).cause.startswith(cause)
+
+
+def test_port_without_tls_is_named(programmed_ec2, caplog):
+    url = programmed_ec2.url.replace("http:", "https:")
+    client = client_of(new_application(ec2_endpoint_url=url))
+    message = read_xml(client.get(SNAPSHOT, status=502)).findtext("message")
+    assert "does not speak TLS at this port" in message
+    assert log_line(caplog).cause.startswith("tls: ")
+
+
+def test_proxy_that_refuses_connect_is_named(programmed_ec2, caplog, monkeypatch):
+    # That of werkzeug has no method CONNECT.
+    monkeypatch.setenv("HTTPS_PROXY", programmed_ec2.url)
+    monkeypatch.setenv("NO_PROXY", "")
+    client = client_of(new_application(ec2_endpoint_url="https://ec2.example.org"))
+    message = read_xml(client.get(SNAPSHOT, status=502)).findtext("message")
+    assert message.startswith("The proxy on the way to EC2 in us-east-1 refused the connection")
+    assert "Tunnel connection failed" in message
+    assert log_line(caplog).cause.startswith("proxy: ")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_file_of_certificates_that_cannot_be_read_is_an_error_at_the_start(
+    content, tmp_path, monkeypatch
+):
+    file = tmp_path / "ca.pem"
+    if content:
+        file.write_text(content)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
+    with pytest.raises(ValueError, match=r"AWS_CA_BUNDLE .* cannot be read"):
+        new_application()
 
 
 @pytest.mark.parametrize(
