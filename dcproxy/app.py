@@ -1,6 +1,5 @@
 """The path of a request from top to bottom, and the Paste factories."""
 
-import gc
 import logging
 from collections.abc import Callable, Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -13,7 +12,7 @@ from dcproxy.auth.caller import Caller, Callers
 from dcproxy.auth.keys import parse_credentials
 from dcproxy.auth.passwords import LoginFailedError
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.deltacloud.protocol import COLLECTIONS, SERVER
+from dcproxy.deltacloud.protocol import COLLECTIONS
 from dcproxy.deltacloud.request import (
     ApiRequest,
     encoded_prefix,
@@ -31,8 +30,7 @@ from dcproxy.operations.call import ApiCall
 from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
-from dcproxy.server import connections, log_format, metrics, worker
-from dcproxy.server.connections import TimeLimits
+from dcproxy.server import metrics
 from dcproxy.server.operational import (
     by_path,
     instrumented,
@@ -40,7 +38,7 @@ from dcproxy.server.operational import (
     text,
     with_common_headers,
 )
-from dcproxy.server.transport import arrived_at, ignore_forwarding, trusting
+from dcproxy.server.transport import arrived_at, ignore_forwarding, trusting, warn_of_worker_class
 from dcproxy.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,15 +56,13 @@ def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
 
     Raises ``SettingError`` for an option that is not known or not allowed.
     """
-    worker.set_server_header(SERVER)
-    worker.hide_requests_in_logs()
-    ours = _settings(global_conf, options)
-    connections.set_time_limits(TimeLimits(ours.request_timeout, ours.idle_timeout))
-    log_format.configure(ours.log_format, global_conf.get("__file__"))
-    app = application(ours)
-    # botocore's models live as long as the worker: garbage collection need not visit them again.
-    gc.collect()
-    gc.freeze()
+    own = _settings(global_conf, options)
+    return _with_settings(application(own), own)
+
+
+def _with_settings(app: WSGIApplication, settings: Settings) -> WSGIApplication:
+    """Let the server find the options that concern it: time limits of clients, and logs."""
+    app.settings = settings  # type: ignore[attr-defined]
     return app
 
 
@@ -95,7 +91,7 @@ def filter_factory(
             is_ours = is_admin or is_for_collections(Request(environ), own.collections)
             return (ours if is_ours else app)(environ, start_response)
 
-        return filtered
+        return _with_settings(filtered, own)
 
     return filter
 
@@ -206,6 +202,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     admin_app = by_path(operational, text("404 Not Found", "not found"))
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        warn_of_worker_class(environ)
         ignore_forwarding(environ)
         is_admin = admin_bind is not None and arrived_at(environ, admin_bind)
         return (admin_app if is_admin else public_app)(environ, start_response)

@@ -1,14 +1,11 @@
 """What is known of one request, for its log line and the metrics."""
 
 import logging
-import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from wsgiref.types import StartResponse, WSGIEnvironment
-
-from gevent.monkey import get_original
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +79,8 @@ class RequestLog:
     @property
     def client_has_left(self) -> bool:
         """Whether the client has closed its connection, as far as the server tells."""
-        if self.connection is None or not hasattr(select, "POLLRDHUP"):
-            return False
-        poll = get_original("select", "poll")()  # that of gevent does not know POLLRDHUP
-        poll.register(self.connection, select.POLLRDHUP)
-        return bool(poll.poll(0))
+        has_left = getattr(self.connection, "client_has_left", None)
+        return has_left is not None and has_left()
 
 
 Handler = Callable[[WSGIEnvironment, StartResponse, RequestLog], Iterable[bytes]]

@@ -18,10 +18,10 @@ from paste.deploy.loadwsgi import APP, SERVER, loadcontext
 
 from dcproxy.app import app_factory
 from dcproxy.server import mock
+from dcproxy.server.arbiter import Server
 from dcproxy.server.log_format import has_section
 from dcproxy.server.metrics import MULTIPROCESS_FOLDER
 from dcproxy.server.transport import port_or_path
-from dcproxy.server.worker import Server
 from dcproxy.settings import SettingError, Settings, from_options, setting_error
 
 Value = TypeVar("Value")
@@ -98,7 +98,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"EC2 region of requests that do not name one (default: {Settings().provider})",
     )
     parser.add_argument(
-        "-c", "--config", metavar="FILE", type=_file, help="Paste file, such as proxy.ini"
+        "-c",
+        "--config",
+        metavar="FILE[#NAME]",
+        type=_application,
+        help="Paste file, such as proxy.ini, and the application to run if it is not main",
     )
     parser.add_argument(
         "--admin-bind", metavar="ADDRESS", help="address of the health check and the metrics alone"
@@ -142,6 +146,11 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text} is not a port: use 0 (any free one) to 65535")
     return int(text)
+
+
+def _application(text: str) -> str:
+    file, number_sign, name = text.partition("#")
+    return f"{_file(file)}{number_sign}{name}"
 
 
 def _file(text: str) -> Path:
@@ -197,7 +206,7 @@ def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -
             lambda: _listening(own | _address(given), given.admin_bind),
         )
         if given.driver == "mock":
-            server.check()
+            server.load()  # before the mock is started in vain
             options["ec2_endpoint_url"] = stack.enter_context(mock.running())
             mock.add_examples(options["ec2_endpoint_url"], given.provider or Settings().provider)
     if given.doctor:
@@ -214,30 +223,31 @@ def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -
         raise SettingError(f"gunicorn cannot start: {error}") from error
 
 
-def _of_file(file: Path, read: Callable[[Path], Value]) -> Value:
+def _of_file(config: str, read: Callable[[str], Value]) -> Value:
     """Read something from a Paste file. Raises ``SettingError`` that names the file."""
     try:
-        return read(file)
+        return read(config)
     except Exception as error:
-        raise SettingError(f"{file}: {' '.join(str(error).split())}") from error
+        raise SettingError(f"{config}: {' '.join(str(error).split())}") from error
 
 
-def _load(file: Path, global_conf: dict[str, str]) -> WSGIApplication:
-    app: WSGIApplication = loadapp(f"config:{file}", global_conf=global_conf)
+def _load(config: str, global_conf: dict[str, str]) -> WSGIApplication:
+    app: WSGIApplication = loadapp(f"config:{config}", global_conf=global_conf)
     return app
 
 
-def _admin_bind(file: Path) -> str | None:
+def _admin_bind(config: str) -> str | None:
     """Return the option ``admin_bind`` of the application, or of a filter in its pipeline."""
-    context = loadcontext(APP, f"config:{file}")
+    context = loadcontext(APP, f"config:{config}")
     parts = [context, *getattr(context, "filter_contexts", ())]
     return next(filter(None, (part.local_conf.get("admin_bind") for part in parts)), None)
 
 
-def _file_settings(file: Path) -> dict[str, Any]:
+def _file_settings(config: str) -> dict[str, Any]:
     of_file: dict[str, Any] = {}
+    file, _, _ = config.partition("#")
     if has_section(file, "loggers"):
-        of_file["logconfig"] = str(file)
+        of_file["logconfig"] = file
     if has_section(file, "server:main"):
         of_file |= loadcontext(SERVER, f"config:{file}", name="main").local_conf
     return of_file

@@ -7,12 +7,14 @@ of the record, so that an operator's own formatter can write them too.
 import json
 import logging
 import re
+import select
 import sys
 from configparser import ConfigParser
 from datetime import UTC, datetime
 from os import PathLike
-from typing import Any
+from typing import Any, TextIO
 
+from gevent.monkey import get_original
 from pythonjsonlogger.json import JsonFormatter
 
 FIELDS = (
@@ -35,6 +37,8 @@ FIELDS = (
     "traceparent",
 )
 """Fields of the log line of a request; ``duration`` is in seconds, None is left out."""
+
+_ATOMIC_CHARACTERS = select.PIPE_BUF // 4
 
 _IN_THE_MESSAGE = {"method", "path", "status"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -90,20 +94,60 @@ def _word(value: object) -> str:
 _FORMATTERS = {"json": JsonLineFormatter, "text": TextLineFormatter}
 
 
-def configure(format: str | None, config_file: str | None) -> None:
+class StreamHandler(logging.StreamHandler[TextIO]):
+    """Drops lines instead of waiting, when the stream is a pipe that nobody reads.
+
+    To wait would stop all greenlets of a worker. The next line that is written counts the dropped.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            line = self.format(record) + self.terminator
+            if self._dropped and self._write(f"{self._dropped} log lines were dropped\n"):
+                self._dropped = 0
+            if self._dropped or not self._write(line):
+                self._dropped += 1
+        except Exception:
+            self.handleError(record)
+
+    _dropped = 0
+
+    def _write(self, text: str) -> bool:
+        for start in range(0, len(text), _ATOMIC_CHARACTERS):
+            if _can_write(self.stream):
+                self.stream.write(text[start : start + _ATOMIC_CHARACTERS])
+                self.stream.flush()
+            elif not start:
+                return False
+        return True
+
+
+def _can_write(stream: TextIO) -> bool:
+    """Tell whether a stream takes PIPE_BUF bytes at once."""
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, OSError):  # a stream of a test has none
+        return True
+    poll = get_original("select", "poll")()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+def configure(format: str | None, logconfig: str | None) -> None:
     """Write the logs of this package to stderr, unless the operator has configured them.
 
-    That is by ``[loggers]`` in ``config_file``, or by handlers that exist already. ``format`` is
-    json or text; None is text in a terminal and JSON elsewhere.
+    That is by a file ``logconfig``, or by handlers that exist already. ``format`` is json or text;
+    None is text in a terminal and JSON elsewhere.
     """
     logger = logging.getLogger("dcproxy")
     for handler in logger.handlers[:]:
         if is_ours(handler):
             logger.removeHandler(handler)
             logger.propagate = True
-    if (config_file and has_section(config_file, "loggers")) or logger.hasHandlers():
+    if logconfig or logger.hasHandlers():
         return
-    handler = logging.StreamHandler()
+    handler = StreamHandler()
     default = "text" if sys.stderr.isatty() else "json"
     handler.setFormatter(_FORMATTERS[format or default]())
     logger.addHandler(handler)

@@ -121,7 +121,7 @@ def get_metrics() -> Metrics:
             "dcproxy_clients_stalled", "Clients that took nothing of their response"
         ),
         accept_pauses=Counter(
-            "dcproxy_accept_pauses", "Times that a worker had no room for another connection"
+            "dcproxy_accept_pauses", "Seconds in which a worker had no room for another connection"
         ),
         build_info=Gauge(
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"

@@ -4,10 +4,14 @@ gunicorn believes headers of its peer about scheme and prefix: from loopback, an
 socket (its settings ``secure_scheme_headers`` and ``forwarder_headers``).
 """
 
+import logging
 import socket
+from functools import cache
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from werkzeug.middleware.proxy_fix import ProxyFix
+
+log = logging.getLogger(__name__)
 
 
 def client_socket(environ: WSGIEnvironment) -> socket.socket | None:
@@ -55,3 +59,18 @@ def ignore_forwarding(environ: WSGIEnvironment) -> None:
     if environ.get("HTTP_SCRIPT_NAME"):
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         environ["SCRIPT_NAME"] = ""
+
+
+def warn_of_worker_class(environ: WSGIEnvironment) -> None:
+    """Log once when gunicorn runs a worker class that cannot keep the time limits."""
+    connection = client_socket(environ)
+    if connection is not None and not hasattr(connection, "client_has_left"):
+        _warn_of_worker_class()
+
+
+@cache
+def _warn_of_worker_class() -> None:
+    log.warning(
+        "the worker class of gunicorn cannot keep the time limits of clients and of EC2: use "
+        "--worker-class dcproxy.server.worker.Worker"
+    )

@@ -1,193 +1,45 @@
-"""gunicorn as the ``dcproxy`` command runs it: one log format, safe reloads, graceful stops."""
+"""gunicorn's worker for dcproxy: it keeps time limits, and loses no request when it stops."""
 
 import gc
 import logging
 import os
 import re
-import signal
-import ssl
+import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 from wsgiref.types import WSGIApplication
+from xml.sax.saxutils import escape
 
 import gevent.select
+import gevent.socket
 import gunicorn.http.wsgi
-from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
-from gunicorn.config import Config
-from gunicorn.glogging import Logger
+import gunicorn.util
+from gevent.pool import Pool
+from gevent.server import StreamServer
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from dcproxy.server.connections import Connection, Connections, Listener, raise_descriptor_limit
-from dcproxy.server.log_format import is_ours
-from dcproxy.settings import SettingError
+from dcproxy.deltacloud.protocol import SERVER
+from dcproxy.server import log_format
+from dcproxy.server.connection import Connection
+from dcproxy.server.metrics import get_metrics
+from dcproxy.settings import Settings
 
-CONNECTIONS = 10_000
-"""Open connections per worker; see ``docs/performance.md``."""
+log = logging.getLogger(__name__)
 
 _STOP_INTERVAL_SECONDS = 0.1
+_SECONDS_BETWEEN_WARNINGS = 10.0
+_RESERVED_DESCRIPTORS = 512
+"""Those of connections to EC2, log files and metrics."""
 
 
-def set_server_header(server: str) -> None:
-    """Set the ``Server`` header: gunicorn drops that of an application and writes its own."""
-    gunicorn.http.wsgi.SERVER = server
-
-
-# gunicorn quotes what it cannot parse of a request: it may hold a secret or a query.
-_QUOTED_REQUEST = re.compile(r"(Invalid request from ip=\S+ [^:'\"]*).*", re.DOTALL)
-
-
-def hide_requests_in_logs() -> None:
-    """Keep what may be secret out of the logs of gunicorn.
-
-    That is the text of malformed requests, queries in its errors, and in its access log key ids and
-    the header ``Authorization``.
-    """
-    logging.getLogger("gunicorn.error").addFilter(_without_request)
-    logging.getLogger("gunicorn.access").addFilter(_without_credentials)
-
-
-def _without_request(record: logging.LogRecord) -> bool:
-    record.msg = _QUOTED_REQUEST.sub(r"\1", str(record.msg))
-    if record.msg.startswith("Error handling request") and isinstance(record.args, tuple):
-        record.args = tuple(str(arg).partition("?")[0] for arg in record.args)
-    return True
-
-
-def _without_credentials(record: logging.LogRecord) -> bool:
-    # The values for the format of the operator (gunicorn.glogging.Logger.atoms).
-    if isinstance(record.args, dict):
-        user = record.args.get("u", "-")
-        hidden = {"{authorization}i": "-", "{http_authorization}e": "-"}
-        record.args |= {"u": str(user)[-4:], **hidden}
-    return True
-
-
-class Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn without its command line.
-
-    ``load`` creates the application and ``settings`` returns the settings of gunicorn. Both are
-    called again at each reload, and may raise ``SettingError``.
-    """
-
-    def __init__(
-        self, load: Callable[[], WSGIApplication], settings: Callable[[], Mapping[str, Any]]
-    ) -> None:
-        self._load = load
-        self._settings = settings
-        super().__init__()
-
-    def do_load_config(self) -> None:
-        """Read the settings. Raises ``SettingError`` where gunicorn would exit."""
-        self.load_default_config()
-        defaults = {
-            "worker_class": Worker,
-            "worker_connections": CONNECTIONS,
-            "logger_class": _Log,
-            "control_socket_disable": True,
-            # Else gunicorn believes headers of clients on loopback and on Unix sockets.
-            "forwarder_headers": "",
-            "secure_scheme_headers": {},
-            "post_worker_init": _unblock_stop_signals,
-        }
-        given = defaults | dict(self._settings())
-        for name, value in given.items():
-            if name in _COMMAND_LINE_ONLY:
-                raise SettingError(
-                    f"option {name} has no effect here: gunicorn's command line only"
-                )
-            with _named_errors(name, value):
-                self.cfg.set(name, value)
-        # gunicorn would find these errors after the start only.
-        for name, check in _CHECKS.items():
-            with _named_errors(name, given.get(name)):
-                check(self.cfg)
-
-    def load(self) -> WSGIApplication:
-        """Create the application, in a worker."""
-        return self._load()
-
-    def check(self) -> None:
-        """Raise ``SettingError`` when this cannot start."""
-        try:
-            Server(self._load, self._settings).load()
-        finally:
-            # This process does not need the application: each worker creates its own.
-            gc.unfreeze()
-            gc.collect()
-
-    def arbiter(self) -> "_Arbiter":
-        """Create the process that manages the workers. Raises ``SettingError``."""
-        self.check()
-        try:
-            arbiter = _Arbiter(self)
-        except Exception as error:
-            raise SettingError(f"logging cannot be set up: {error!r}") from error
-        raise_descriptor_limit(arbiter.log.info)
-        return arbiter
-
-
-_COMMAND_LINE_ONLY = {"chdir", "config", "daemon", "pythonpath"}
-
-
-@contextmanager
-def _named_errors(name: str, value: object) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        why = (str(error).strip() or repr(error)).splitlines()[0]
-        raise SettingError(f"option {name} = {value!r} is not allowed: {why}") from error
-
-
-def _check_threads(cfg: Config) -> None:
-    if cfg.threads < 1:
-        raise ValueError("it takes a whole number above 0")
-
-
-def _check_certificate(cfg: Config) -> None:
-    if cfg.is_ssl:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cfg.certfile, cfg.keyfile)
-
-
-_CHECKS: dict[str, Callable[[Config], object]] = {
-    "bind": lambda cfg: cfg.address,
-    "worker_class": lambda cfg: cfg.worker_class,
-    "raw_env": lambda cfg: cfg.env,
-    "threads": _check_threads,
-    "certfile": _check_certificate,
-    "http_protocols": Config.validate,
-}
-
-
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
-
-
-class _Arbiter(Arbiter):  # type: ignore[misc]
-    def spawn_worker(self) -> int:
-        """Fork a worker with stop signals blocked until it has its own handlers."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-        try:
-            pid: int = super().spawn_worker()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return pid
-
-    def reload(self) -> None:
-        """Reload a correct configuration; a wrong one would stop gunicorn."""
-        try:
-            self.app.check()
-        except Exception as error:
-            self.log.error("the configuration was not reloaded: %s", error)
-        else:
-            super().reload()
-
-
-def _unblock_stop_signals(worker: Any) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+def settings_of(app: WSGIApplication) -> Settings:
+    """Return the options of dcproxy's application or filter; the defaults for any other."""
+    found = getattr(app, "settings", None)
+    return found if isinstance(found, Settings) else Settings()
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -197,28 +49,57 @@ class Worker(GeventWorker):  # type: ignore[misc]
     that a balancer sends new ones to another server. That of gunicorn resets those in the queue.
     """
 
+    @staticmethod
+    def setup() -> None:
+        """Change what gunicorn keeps for the whole process; it calls this before it starts."""
+        # gunicorn drops the header of an application and writes its own.
+        gunicorn.http.wsgi.SERVER = SERVER
+        gunicorn.util.write_error = _write_error
+        logging.getLogger("gunicorn.error").addFilter(_without_request)
+        logging.getLogger("gunicorn.access").addFilter(_without_credentials)
+
+    def load_wsgi(self) -> None:
+        """Take over the application of the master, or load it."""
+        super().load_wsgi()
+        self.settings = settings_of(self.wsgi)
+        if not self.cfg.preload_app:
+            log_format.configure(self.settings.log_format, self.cfg.logconfig)
+            # botocore's models live as long as the worker: garbage collection need not visit them.
+            gc.collect()
+            gc.freeze()
+
     def run(self) -> None:
         """Serve until a signal ends the worker, and then the requests that have begun."""
         raise_descriptor_limit(self.log.info)
         self._open: set[Connection] = set()
-        self._tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
+        # Under the command, that of the master: the files may have changed since it read them.
+        self._tls = getattr(self.app, "tls", None)
+        if self._tls is None and self.cfg.is_ssl:
+            self._tls = ssl_context(self.cfg)
         # Each has its own, so that the address of the operational endpoints stays open.
-        pools = [Connections(self.worker_connections) for _ in self.sockets]
+        size = _most_connections(self.worker_connections)
+        pools = [Pool(size) for _ in self.sockets]
         listeners = [
-            Listener(own, partial(self.handle, own), spawn=pool)
+            StreamServer(own, partial(self.handle, own), spawn=pool)
             for own, pool in zip(self.sockets, pools, strict=True)
         ]
         for listener in listeners:
             if self.cfg.workers > 1:
                 listener.max_accept = 1  # as the worker of gunicorn: the others get their share
             listener.start()
+        next_warning = 0.0
         while self.alive:
             self.notify()
+            if any(pool.full() for pool in pools):
+                get_metrics().accept_pauses.inc()
+                if time.monotonic() >= next_warning:
+                    next_warning = time.monotonic() + _SECONDS_BETWEEN_WARNINGS
+                    log.warning("no connections are accepted for now: %d are open", size)
             # A signal writes into this pipe.
             if gevent.select.select([self.PIPE[0]], [], [], 1.0)[0]:
                 os.read(self.PIPE[0], 1)
         for listener in listeners:
-            listener.close_after_queue()
+            _close_after_queue(listener)
         end = time.monotonic() + self.cfg.graceful_timeout
         while any(pools) and time.monotonic() < end:
             self.notify()
@@ -234,9 +115,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 client = self._tls.wrap_socket(
                     client, server_side=True, do_handshake_on_connect=False
                 )
-            connection = Connection(
-                client, self.cfg.keepalive, needs_handshake=self._tls is not None
-            )
+            connection = Connection(client, self.cfg.keepalive, self.settings)
             self._open.add(connection)
             try:
                 # gunicorn asks the listener for its address, which a stopping worker has closed.
@@ -246,12 +125,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle_request(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> None:
         """Serve one request."""
+        sock.begin_response(req.version)
         try:
             super().handle_request(listener_name, req, sock, addr)
         except StopIteration:  # the connection is not kept
             sock.end_response()
             raise
-        sock.await_next_request()
+        sock.await_next_request(req.body)
 
     def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
         """Answer a request that cannot be parsed, or whose application has failed."""
@@ -263,10 +143,70 @@ class Worker(GeventWorker):  # type: ignore[misc]
         return nullcontext()
 
 
-class _Log(Logger):  # type: ignore[misc]
-    def setup(self, cfg: Any) -> None:
-        """Write gunicorn's log lines in the format of the application's, where that has one."""
-        super().setup(cfg)
-        for handler in filter(is_ours, logging.getLogger("dcproxy").handlers):
-            for gunicorns in self.error_log.handlers:
-                gunicorns.setFormatter(handler.formatter)
+_STATUSES = {414: 400, 417: 400, 431: 400}
+"""gunicorn's statuses that the Ruby client takes for success, and what to send instead."""
+
+
+def _write_error(client: Connection, status: int, reason: str, message: str) -> None:
+    """Write an error of gunicorn as a document of the API."""
+    status = _STATUSES.get(status, status)
+    text = escape(re.sub(r"[^\t\n -\ud7ff]", "?", message or reason))
+    body = (
+        f"<error status='{status}' url=''>\n<backend driver='ec2' provider='default'></backend>\n"
+        f"<code>{status}</code>\n<message>{text}</message>\n</error>\n"
+    ).encode("ascii", "xmlcharrefreplace")
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nServer: {SERVER}\r\nConnection: close\r\n"
+        f"Content-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    client.sendall(head.encode() + body)
+
+
+# gunicorn quotes what it cannot parse of a request: it may hold a secret or a query.
+_QUOTED_REQUEST = re.compile(r"(Invalid request from ip=\S+ [^:'\"]*).*", re.DOTALL)
+
+
+def _without_request(record: logging.LogRecord) -> bool:
+    """Keep the text of malformed requests, and the queries of others, out of gunicorn's log."""
+    record.msg = _QUOTED_REQUEST.sub(r"\1", str(record.msg))
+    if record.msg.startswith("Error handling request") and isinstance(record.args, tuple):
+        record.args = tuple(str(arg).partition("?")[0] for arg in record.args)
+    return True
+
+
+def _without_credentials(record: logging.LogRecord) -> bool:
+    """Keep key ids and the header ``Authorization`` out of gunicorn's access log."""
+    # The values for the format of the operator (gunicorn.glogging.Logger.atoms).
+    if isinstance(record.args, dict):
+        user = record.args.get("u", "-")
+        hidden = {"{authorization}i": "-", "{http_authorization}e": "-"}
+        record.args |= {"u": str(user)[-4:], **hidden}
+    return True
+
+
+def _close_after_queue(listener: Any) -> None:
+    """Accept the connections that are in the queue already, and close the port."""
+    listener.stop_accepting()
+    accepted = []
+    with suppress(OSError):
+        # Nothing comes between the last one and the close, which resets those that follow.
+        while True:
+            accepted.append(listener.socket._accept())
+    listener.socket.close()
+    for descriptor, address in accepted:
+        listener.do_handle(gevent.socket.socket(fileno=descriptor), address)
+    listener.close()
+
+
+def _most_connections(wanted: int) -> int:
+    """Return the number of connections for which there are descriptors, at most ``wanted``."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(wanted, descriptors - min(_RESERVED_DESCRIPTORS, descriptors // 2))
+
+
+def raise_descriptor_limit(report: Callable[..., object]) -> None:
+    """Raise the limit of open files to the highest that is allowed; ``report`` logs it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        report("the limit of open files was raised from %d to %d", soft, hard)

@@ -3,16 +3,25 @@
 import os
 import re
 import signal
+import socket
+import ssl
+import urllib.request
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.addresses import SNAPSHOTS
+from tests.support.callers import AUTHORIZATION
+from tests.support.certificates import make_certificate
+from tests.support.ec2_responses import snapshot_item, snapshots_page
+from tests.support.responders import always
 from tests.support.servers import (
     BIN,
     PROXY_INI,
     WORKER,
     children,
+    free_port,
     gunicorn,
     replaced,
     running,
@@ -168,7 +177,7 @@ def test_new_workers_continue_the_metrics_files_of_ended_ones(server, tmp_path):
 
 def test_reloads_do_not_leak_memory(server):
     before = megabytes(server.process.pid)
-    for _ in range(5):
+    for _ in range(8):
         reload_and_wait(server)
     assert megabytes(server.process.pid) < before + 30
 
@@ -203,3 +212,164 @@ def test_reload_of_an_invalid_file_changes_nothing_and_logs_the_reason(
     assert "the configuration was not reloaded" in server.log.read_text()
     assert server.get("/api")[0].status == 200
     assert children(server.process.pid) == workers
+
+
+def kill_a_worker(server):
+    """Kill one of the workers, and wait for another in its place."""
+    before = set(children(server.process.pid))
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: set(children(server.process.pid)) - before, "another worker")
+    wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
+
+
+def test_wrong_file_and_a_killed_worker_change_nothing(server, ini):
+    ini.write_text("[app:main\nuse = egg:dcp")
+    kill_a_worker(server)
+    reload(server)
+    wait_until(lambda: "was not reloaded" in server.log.read_text(), "the line in the log")
+    kill_a_worker(server)
+    assert {server.get("/api")[0].status for _ in range(10)} == {200}
+
+
+@pytest.fixture
+def tls_server(ini, tmp_path):
+    _, key, certificate = make_certificate(tmp_path)
+    command = [*command_with(ini), "-k", key, "-C", certificate]
+    with running(command, tmp_path / "log") as server:
+        wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
+        yield server, certificate
+
+
+def status_over_tls(port):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    url = f"https://127.0.0.1:{port}/api"
+    with urllib.request.urlopen(url, context=context, timeout=20) as response:
+        return response.status
+
+
+def test_half_written_certificate_and_a_killed_worker_change_nothing(tls_server):
+    server, certificate = tls_server
+    text = certificate.read_text()
+    certificate.write_text(text[: len(text) // 2])
+    kill_a_worker(server)
+    reload(server)
+    wait_until(lambda: "option certfile" in server.log.read_text(), "the line in the log")
+    assert {status_over_tls(server.port) for _ in range(10)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("bind = 127.0.0.1:{used}", "Address already in use"),
+        ("bind = 192.0.2.1:3001", "Cannot assign requested address"),
+        ("errorlog = /nowhere/log", "/nowhere/log"),
+        ("accesslog = /nowhere/log", "/nowhere/log"),
+        ("pidfile = /nowhere/pid", "/nowhere"),
+        ("worker_tmp_dir = /nowhere", "/nowhere"),
+    ],
+)
+def test_reload_of_what_cannot_be_had_changes_nothing(ini, tmp_path, line, message):
+    replace(ini, "#bind = 0.0.0.0:3001", "bind = 127.0.0.1:0")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as used,
+        running([BIN / "dcproxy", "-c", ini], tmp_path / "log") as server,
+    ):
+        wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
+        workers = children(server.process.pid)
+        if line.startswith("bind"):
+            ini.write_text(ini.read_text().replace("bind = 127.0.0.1:0\n", ""))
+        line = line.format(used=used.getsockname()[1])
+        replace(ini, "graceful_timeout = 45", f"graceful_timeout = 45\n{line}")
+        reload(server)
+        wait_until(lambda: "was not reloaded" in server.log.read_text(), "the line in the log")
+        [reason] = [one for one in server.log.read_text().splitlines() if "not reloaded" in one]
+        assert message in reason
+        assert server.get("/api")[0].status == 200
+        assert children(server.process.pid) == workers
+        kill_a_worker(server)
+        assert server.get("/api")[0].status == 200
+
+
+def test_loggers_that_cannot_be_set_up_change_nothing(server, ini):
+    loggers = "[loggers]\nkeys = root\n[logger_root]\nhandlers = own\n[handlers]\nkeys = own\n"
+    handler = "[handler_own]\nclass = FileHandler\nargs = ('/nowhere/log',)\n"
+    with ini.open("a") as file:
+        file.write(f"\n{loggers}{handler}[formatters]\nkeys =\n")
+    reload(server)
+    wait_until(lambda: "was not reloaded" in server.log.read_text(), "the line in the log")
+    before = server.log.read_text().count("entry_point.show")
+    assert server.get("/api")[0].status == 200
+    wait_until(
+        lambda: server.log.read_text().count("entry_point.show") == before + 1, "the log line"
+    )
+
+
+def test_log_file_that_cannot_be_reopened_does_not_end_the_server(ini, tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    replace(ini, "graceful_timeout = 45", f"graceful_timeout = 45\naccesslog = {folder}/access")
+    with running(command_with(ini), tmp_path / "log") as server:
+        wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
+        folder.rename(tmp_path / "moved")
+        server.process.send_signal(signal.SIGUSR1)
+        lines = "the log files were not reopened"
+        wait_until(lambda: server.log.read_text().count(lines) == 3, "the lines in the log")
+        assert server.get("/api")[0].status == 200
+
+
+def test_reload_moves_to_another_address(ini, tmp_path):
+    port = free_port()
+    replace(ini, "#bind = 0.0.0.0:3001", "bind = 127.0.0.1:0")
+    with running([BIN / "dcproxy", "-c", ini], tmp_path / "log") as server:
+        old = server.port
+        replace(ini, "bind = 127.0.0.1:0", f"bind = 127.0.0.1:{port}")
+        reload(server)
+        server.port = port
+        wait_until(lambda: is_listening(port), "the new address")
+        assert server.get("/api")[0].status == 200
+        wait_until(lambda: not is_listening(old), "the old address to close")
+
+
+def is_listening(port):
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+COUNTED = """
+import os
+from dcproxy.app import app_factory
+
+def factory(global_conf, **options):
+    with open({file!r}, "a") as file:
+        print(os.getpid(), file=file)
+    return app_factory(global_conf, **options)
+"""
+
+
+def test_master_loads_the_application_once_and_workers_never(ini, tmp_path):
+    loaded = tmp_path / "loaded"
+    (tmp_path / "counted.py").write_text(COUNTED.format(file=str(loaded)))
+    replace(ini, "use = egg:dcproxy\n", "paste.app_factory = counted:factory\n")
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    with running(command_with(ini), tmp_path / "log", env=env) as server:
+        wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
+        reload_and_wait(server)
+        kill_a_worker(server)
+        assert loaded.read_text().split() == [str(server.process.pid)] * 2
+
+
+@pytest.mark.parametrize("resolver", ["thread", "ares"])
+def test_workers_call_ec2_with_the_application_of_the_master(
+    ini, tmp_path, programmed_ec2, resolver
+):
+    programmed_ec2.respond = always(snapshots_page(snapshot_item("snap-12345678")))
+    url = programmed_ec2.url.replace("127.0.0.1", "localhost")
+    replace(ini, "use = egg:dcproxy\n", f"use = egg:dcproxy\nec2_endpoint_url = {url}\n")
+    env = os.environ | {"GEVENT_RESOLVER": resolver}
+    with running(command_with(ini), tmp_path / "log", env=env) as server:
+        wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
+        for _ in range(2):
+            headers = {"Authorization": AUTHORIZATION}
+            assert {server.get(SNAPSHOTS, headers)[0].status for _ in range(10)} == {200}
+            reload_and_wait(server)

@@ -4,6 +4,8 @@ import socket
 
 import pytest
 
+from dcproxy.server.connection import Connection
+from dcproxy.settings import Settings
 from tests.support.creation import KEY
 
 
@@ -11,7 +13,7 @@ from tests.support.creation import KEY
 def connection(scenario):
     """Give the client's end of the connection of a request."""
     ours, theirs = socket.socketpair()
-    scenario.client.extra_environ["gunicorn.socket"] = theirs
+    scenario.client.extra_environ["gunicorn.socket"] = Connection(theirs, 60, Settings())
     with ours, theirs:
         yield ours
 

@@ -1,0 +1,189 @@
+"""The socket of a client: its time limits, fair turns between clients, and its orderly end."""
+
+import errno
+import logging
+import math
+import select
+import socket
+import ssl
+import struct
+import time
+from contextlib import suppress
+from typing import Any
+
+import gevent
+import gunicorn.util
+from gevent.monkey import get_original
+
+from dcproxy.server.metrics import get_metrics
+from dcproxy.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_PIECE_BYTES = 1 << 16
+_UNSENT_BYTES = 1 << 17
+"""What the kernel keeps for a client that takes nothing (TCP_NOTSENT_LOWAT)."""
+
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 1_000_000
+_PROBE_SECONDS = 0.5
+"""Time for the client's system to answer that the connection is closed."""
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""A value of SO_LINGER (socket(7))."""
+
+
+class Connection:
+    """The socket of a client, with time limits.
+
+    Everything but ``recv`` and ``sendall`` is the socket's. ``keepalive`` is the number of seconds
+    that it may be idle between two requests.
+
+    A ``recv`` that finds data and a ``sendall`` that finds room do not let other greenlets run,
+    nor does gevent compare the clock with its limits meanwhile. So both are done here.
+    """
+
+    def __init__(self, client: Any, keepalive: float, settings: Settings) -> None:
+        self._client = client
+        self._keepalive = keepalive
+        self._settings = settings
+        self._needs_handshake = isinstance(client, ssl.SSLSocket)
+        self._expires = time.monotonic() + settings.request_timeout
+        self._is_idle = True
+        self._is_in_head = False
+        self._takes_interim_responses = False
+        self._bytes_left = math.inf
+        self._idle_greenlet: Any = None
+        if client.family != socket.AF_UNIX:
+            # Less than a page: a list is read as fast as its client takes it, and not ahead.
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def recv(self, size: int) -> bytes:
+        """Receive a part of a request. Raises ``TimeoutError`` when the request takes too long."""
+        gevent.sleep(0)
+        limit = self._settings.request_timeout
+        # gunicorn closes a connection after an error with this number, and logs nothing.
+        late = TimeoutError(
+            errno.ECONNRESET, f"The request was not complete within {limit:g} seconds."
+        )
+        try:
+            left = self._expires - time.monotonic()
+            if left <= 0 or self._bytes_left <= 0:
+                raise late
+            with gevent.Timeout(left, late):
+                data = self._receive(min(size, _PIECE_BYTES))
+        except TimeoutError:
+            if self._is_in_head:
+                self._is_in_head = False
+                gunicorn.util.write_error(self, 400, "Bad Request", late.strerror)
+                self.end_response()
+            raise
+        self._bytes_left -= len(data)
+        if self._is_idle:
+            self._is_idle, self._is_in_head = False, True
+            self._expires = time.monotonic() + limit
+        return data
+
+    def _receive(self, size: int) -> bytes:
+        if self._needs_handshake:
+            self._client.do_handshake()
+            self._needs_handshake = False
+        self._idle_greenlet = gevent.getcurrent() if self._is_idle else None
+        try:
+            data: bytes = self._client.recv(size)
+        finally:
+            self._idle_greenlet = None
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        """Send a part of a response. Resets the connection of a client that takes nothing."""
+        idle_timeout = self._settings.idle_timeout
+        try:
+            for start in range(0, len(data), _PIECE_BYTES):
+                gevent.sleep(0)
+                with gevent.Timeout(idle_timeout, TimeoutError):
+                    self._client.sendall(data[start : start + _PIECE_BYTES])
+        except TimeoutError as error:
+            get_metrics().clients_stalled.inc()
+            log.warning(
+                "a client was disconnected: it took nothing of its response for %g seconds",
+                idle_timeout,
+            )
+            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            raise ConnectionResetError(errno.ECONNRESET, "the client took nothing") from error
+
+    def begin_response(self, http_version: tuple[int, int]) -> None:
+        """Say that the head of a request is complete."""
+        if self._is_idle:  # it came together with the request before it
+            self._expires = time.monotonic() + self._settings.request_timeout
+        self._is_idle = self._is_in_head = False
+        self._takes_interim_responses = http_version > (1, 0)
+
+    def await_next_request(self, body: Any) -> None:
+        """Say that the response is complete, and discard what is left of the body of its request.
+
+        Raises ``StopIteration``, with which gunicorn closes the connection, if that is much.
+        """
+        self._limit_lingering()
+        try:
+            while body.read(_PIECE_BYTES):
+                pass
+        except Exception:
+            raise StopIteration from None
+        self._bytes_left = math.inf
+        self._is_idle = True
+        self._expires = time.monotonic() + self._keepalive
+
+    def end_response(self) -> None:
+        """Say that the last response is complete, and discard what the client still sends.
+
+        To close a socket with unread data is to reset it: the client could lose the response.
+        """
+        with suppress(OSError):
+            if isinstance(self._client, ssl.SSLSocket):
+                self._client.settimeout(0)
+                with suppress(ssl.SSLWantReadError):  # the client need not answer
+                    self._client.unwrap()  # ends HTTP/1.0 lists, unless they were cut
+                self._client.settimeout(None)
+            self._client._sock.shutdown(socket.SHUT_WR)
+            self._limit_lingering()
+            while self.recv(_PIECE_BYTES):
+                pass
+
+    def _limit_lingering(self) -> None:
+        self._expires = time.monotonic() + _LINGER_SECONDS
+        self._bytes_left = _LINGER_BYTES
+
+    def close_if_idle(self) -> None:
+        """Close the connection between two requests; one that has arrived is still read."""
+        gevent.get_hub().loop.run_callback(self._interrupt_idle)
+
+    def _interrupt_idle(self) -> None:
+        # In the event loop, where a greenlet that waits stays so: no data comes in between.
+        if self._idle_greenlet is not None and not self._events(select.POLLIN):
+            self._idle_greenlet.throw(TimeoutError(errno.ECONNRESET, "the server stops"))
+
+    def client_has_left(self) -> bool:
+        """Tell a client that has closed its connection from one that only sends no more.
+
+        Their packets are the same until the client's system answers to data. So it is sent an
+        interim response, which HTTP/1.0 lacks: there, the client counts as waiting.
+        """
+        if not self._events(select.POLLRDHUP):
+            return False
+        if self._takes_interim_responses:
+            with suppress(OSError):
+                self._client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            end = time.monotonic() + _PROBE_SECONDS
+            while not self._events(0) and time.monotonic() < end:
+                gevent.sleep(0.01)
+        return bool(self._events(0))
+
+    def _events(self, wanted: int) -> int:
+        """Return those of the events that have happened, or that the connection is closed."""
+        poll = get_original("select", "poll")()  # that of gevent does not know POLLRDHUP
+        poll.register(self._client, wanted)
+        return sum(event for _, event in poll.poll(0))
