@@ -7,7 +7,7 @@ of a response, or of a proxy's answer to CONNECT, gives way first.
 import io
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from http.client import HTTPResponse
 from typing import Any
@@ -116,7 +116,7 @@ class _Pool:
     def _get_conn(self, timeout: float | None = None) -> Any:
         """Give out a connection, after all that were unused for too long were dropped."""
         oldest = time.monotonic() - _IDLE_SECONDS
-        with self.pool.mutex:
+        with getattr(self.pool, "mutex", nullcontext()):  # gevent's queue needs none
             kept = self.pool.queue
             unused = [conn for conn in kept if conn and conn.idle_since < oldest]
             if unused:
