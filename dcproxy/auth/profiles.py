@@ -4,37 +4,24 @@ A profile never falls back on an identity of the host: only what the profile its
 """
 
 import logging
-import os
-import re
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from botocore import credentials as providers
-from botocore.config import Config
 from botocore.configloader import load_config
-from botocore.credentials import Credentials, RefreshableCredentials
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-)
-from botocore.session import Session
-from botocore.tokens import SSOTokenProvider
-from botocore.utils import create_nested_client
+from botocore.credentials import Credentials
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
 from gevent import Timeout
 from gevent.monkey import is_module_patched
 
+from dcproxy.auth.sources import ProfileSession
 from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
-from dcproxy.ec2.session import AccessKey, builtin_models, parsed_error
+from dcproxy.ec2.session import AccessKey, parsed_error
 from dcproxy.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -47,10 +34,6 @@ _LAST_USE_BEFORE = 60
 
 _REFRESH_INTERVAL = 10
 """Seconds between two attempts to refresh the credentials of one profile."""
-
-_FROM_ENVIRONMENT = re.compile("ca_bundle|.*metadata.*|imds.*")
-"""The session variables that the environment may set: where the metadata service is, and how TLS
-is verified."""
 
 _WRONG_CLOCK = ("Signature expired", "Signature not yet current")
 """Begin the messages of STS for a signature whose time is not its own; the code does not tell."""
@@ -71,10 +54,10 @@ _KINDS = (
     _KEYS,
 )
 """The keys of a complete profile, in the order in which botocore looks for them (AWS SDKs and Tools
-Reference Guide). With ``role_arn``, it looks for a role only."""
+Reference Guide)."""
 
-
-_models = cache(builtin_models)
+_ROLE_KEYS = {key for kind in _ROLES for key in kind}
+"""With one of them, a profile is meant to have a role: its own keys must not sign in its place."""
 
 
 def read_profiles(
@@ -112,10 +95,8 @@ class _Current(NamedTuple):
     credentials: Credentials
 
     def lasts(self, seconds: int) -> bool:
-        credentials = self.credentials
-        if not isinstance(credentials, RefreshableCredentials):
-            return True
-        return not credentials.refresh_needed(seconds)
+        is_due = getattr(self.credentials, "refresh_needed", None)  # only those that expire
+        return is_due is None or not is_due(seconds)
 
 
 class Profile:
@@ -135,7 +116,7 @@ class Profile:
         self.region: str = config["profiles"][name].get("region", "")
         self._name = name
         self._limit = settings.deadline / 2  # the requests that wait can still tell the cause
-        self._new_session = partial(_Session, settings, config, name)
+        self._new_session = partial(ProfileSession, settings, config, name, self._limit)
         self._monotonic = monotonic
         self._record = record
         self._current: _Current | None = None
@@ -190,96 +171,6 @@ class Profile:
             attempt.set_result(self._current)
 
 
-class _Session(Session):
-    """A session of a profile, which reads no file and has no identity.
-
-    It takes nothing from the environment but where the metadata service is. The sessions of all
-    roles have the name of the profile, unless the profiles have another.
-    """
-
-    def __init__(self, settings: Settings, config: Mapping[str, Any], name: str) -> None:
-        variables = {
-            name: (in_file, variable if _FROM_ENVIRONMENT.fullmatch(name) else None, *more)
-            for name, (in_file, variable, *more) in self.SESSION_VARIABLES.items()
-        }
-        for file in ("config_file", "credentials_file"):
-            variables[file] = (None, None, os.devnull, None)
-        *names, _, convert = variables["ec2_metadata_v1_disabled"]
-        variables["ec2_metadata_v1_disabled"] = (*names, True, convert)
-        super().__init__(session_vars=variables, profile=name)
-        profiles = config["profiles"].items()
-        self._config = {
-            **config,
-            "profiles": {key: {"role_session_name": name, **profile} for key, profile in profiles},
-        }
-        self.register_component("data_loader", _models())
-        self.register_component("credential_provider", providers.CredentialResolver([]))
-        self.set_default_client_config(
-            Config(
-                connect_timeout=settings.connect_timeout,
-                read_timeout=settings.read_timeout,
-                retries={"mode": "standard", "total_max_attempts": settings.retry_attempts},
-                user_agent_extra="dcproxy",
-            )
-        )
-        region = config["profiles"][name].get("region") or settings.provider
-        self._new_client = partial(create_nested_client, self, region_name=region)
-        self._name, self._limit = name, settings.deadline / 2
-
-    def _given_config(self, file: str = "") -> Any:
-        return self._config
-
-    full_config = property(_given_config)
-
-    def obtain(self) -> Credentials:
-        """Obtain the credentials of the profile."""
-        of_host = providers.create_credential_resolver(self)
-        sources = [of_host.get_provider(method) for method in ("container-role", "iam-role")]
-        role = providers.AssumeRoleProvider(
-            self._given_config,
-            self._new_client,
-            {},
-            self._name,
-            credential_sourcer=providers.CanonicalNameCredentialSourcer(
-                [providers.EnvProvider(), *sources]
-            ),
-            profile_provider_builder=self,
-        )
-        resolver = providers.CredentialResolver([role, *self.providers(self._name)])
-        credentials = resolver.load_credentials()
-        if credentials is None:
-            raise NoCredentialsError
-        return credentials
-
-    def providers(self, profile_name: str, disable_env_vars: bool = True) -> list[Any]:
-        """Create the providers of botocore that use what a profile says, and nothing else.
-
-        botocore asks for those of the ``source_profile`` of a role.
-        """
-        config = self._given_config
-        tokens = SSOTokenProvider(self, profile_name=profile_name)
-        return [
-            providers.AssumeRoleWithWebIdentityProvider(
-                config, self._new_client, profile_name, disable_env_vars=disable_env_vars
-            ),
-            providers.SSOProvider(config, self._new_client, profile_name, token_provider=tokens),
-            providers.ProcessProvider(profile_name, config, partial(_run, self._limit)),
-            providers.ConfigProvider("aws_config", profile_name, config),
-        ]
-
-
-def _run(limit: float, command: list[str], **pipes: Any) -> SimpleNamespace:
-    """Run a ``credential_process``; kill it, with what it started, unless it ends in time."""
-    process = subprocess.Popen(command, start_new_session=True, **pipes)  # noqa: S603
-    try:
-        output = process.communicate(timeout=limit)
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
-    return SimpleNamespace(communicate=lambda: output, returncode=process.returncode)
-
-
 def _problem(config: Mapping[str, Any], name: str, parents: tuple[str, ...] = ()) -> str | None:
     """Say what is wrong with a profile, as far as that shows without calling anything.
 
@@ -293,11 +184,11 @@ def _problem(config: Mapping[str, Any], name: str, parents: tuple[str, ...] = ()
         return f"[profile {name}]: its source_profile leads back to it"
     if parents and has_keys:
         return None  # botocore takes them, whatever else a source has
-    kinds = _ROLES if "role_arn" in profile else _KINDS
+    kinds = _ROLES if _ROLE_KEYS & profile.keys() else _KINDS
     kind = next((kind for kind in kinds if not _lacks(profile, kind)), None)
     if kind is None:
-        given = [len(kind) - len(_lacks(profile, kind)) for kind in kinds]
-        nearest = [kind for kind in kinds if len(kind) - len(_lacks(profile, kind)) == max(given)]
+        given = [len(profile.keys() & kind) for kind in kinds]
+        nearest = [kind for kind in kinds if len(profile.keys() & kind) == max(given)]
         lacks = ", or ".join(" and ".join(_lacks(profile, kind)) for kind in nearest)
         return f"[profile {name}] is incomplete: it lacks {lacks}"
     if "mfa_serial" in profile:

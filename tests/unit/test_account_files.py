@@ -64,6 +64,11 @@ def test_complete_profile_is_accepted_and_nothing_is_called(tmp_path, monkeypatc
             f"{ROLE}credential_source = Environment\n".replace("role_arn", "role"),
             "it lacks role_arn",
         ),
+        (
+            "[profile reader]\nrolearn = x\nsource_profile = reader\n"
+            "aws_access_key_id = A\naws_secret_access_key = s\n",
+            "it lacks role_arn",
+        ),
         (f"{ROLE}sourceprofile = base\n", "source_profile"),
         (f"{SSO}sso_start_url = https://corp.awsapps.com/start\n", "it lacks sso_region"),
         (

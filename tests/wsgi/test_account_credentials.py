@@ -2,9 +2,12 @@
 
 import json
 import shlex
+import socket
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from hashlib import sha1
 from pathlib import Path
 
 import pytest
@@ -179,6 +182,37 @@ def test_endpoint_of_sts_may_be_in_a_section_of_services(account, sts):
     role = f"[profile reader]\nrole_arn = {role_of('reader')}\nsource_profile = base\n"
     account(f"{role}services = cloud\n{services}").get(SNAPSHOTS)
     assert len(sts.requests) == 1
+
+
+def test_login_of_identity_center_is_used_in_its_own_region(account, monkeypatch, tmp_path):
+    url = "https://corp.awsapps.com/start"
+    expires = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    login = {"accessToken": "token", "expiresAt": expires, "startUrl": url, "region": "eu-west-3"}
+    cache = tmp_path / "sso"
+    cache.mkdir()
+    (cache / f"{sha1(url.encode()).hexdigest()}.json").write_text(json.dumps(login))
+    monkeypatch.setattr("botocore.credentials.SSOProvider._SSO_TOKEN_CACHE_DIR", str(cache))
+    profile = f"""[profile reader]
+region = us-west-2
+sso_account_id = 123456789012
+sso_role_name = reader
+sso_region = eu-west-3
+sso_start_url = {url}
+"""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse():
+            with suppress(OSError):  # the end of the test
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        asked.append(connection.recv(1000).split()[1])
+
+        threading.Thread(target=refuse, daemon=True).start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        account(profile, retry_attempts=1).get(SNAPSHOTS, status=502)
+    assert asked == [b"portal.sso.eu-west-3.amazonaws.com:443"]
 
 
 # Never another identity
