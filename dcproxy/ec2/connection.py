@@ -5,9 +5,10 @@ of a response, or of a proxy's answer to CONNECT, gives way first.
 """
 
 import io
+import queue
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from http.client import HTTPResponse
 from typing import Any
@@ -110,31 +111,34 @@ class _HTTPSConnection(_Connection, AWSHTTPSConnection):  # type: ignore[misc]
     pass
 
 
-class _Pool:
-    pool: Any
+class _Idle:
+    """The unused connections of a pool, in the place of its queue."""
 
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        """Give out a connection, after all that were unused for too long were dropped."""
+    def __init__(self, maxsize: int) -> None:
+        self._connections: list[Any] = []
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        """Give out the one used last, after those unused for too long were dropped."""
         oldest = time.monotonic() - _IDLE_SECONDS
-        with getattr(self.pool, "mutex", nullcontext()):  # gevent's queue needs none
-            kept = self.pool.queue
-            unused = [conn for conn in kept if conn and conn.idle_since < oldest]
-            if unused:
-                kept[:] = [conn for conn in kept if conn not in unused]
-        for conn in unused:
-            conn.close()
-        return super()._get_conn(timeout)  # type: ignore[misc]
+        try:
+            while self._connections[0].idle_since < oldest:
+                self._connections.pop(0).close()
+            return self._connections.pop()
+        except IndexError:
+            raise queue.Empty from None
 
-    def _put_conn(self, conn: Any) -> None:
-        """Take a connection back, once its response was read."""
-        if conn is not None:
-            conn.idle_since = time.monotonic()
-        super()._put_conn(conn)  # type: ignore[misc]
+    def put(self, connection: Any, block: bool = False) -> None:
+        """Take a connection back; None stands for one that was closed."""
+        if connection is not None:
+            connection.idle_since = time.monotonic()
+            self._connections.append(connection)
 
 
-class _HTTPPool(_Pool, AWSHTTPConnectionPool):
+class _HTTPPool(AWSHTTPConnectionPool):
     ConnectionCls = _HTTPConnection
+    QueueCls = _Idle  # type: ignore[assignment]
 
 
-class _HTTPSPool(_Pool, AWSHTTPSConnectionPool):
+class _HTTPSPool(AWSHTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
+    QueueCls = _Idle  # type: ignore[assignment]
