@@ -8,18 +8,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from functools import partial
 from getpass import getpass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from botocore.exceptions import (
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ProxyConnectionError,
-    SSLError,
-)
+from botocore.exceptions import ClientError
 from paste.deploy.loadwsgi import APP, loadcontext
 
 from dcproxy import app
@@ -29,7 +23,8 @@ from dcproxy.auth.profiles import read_profiles
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2 import reader
 from dcproxy.ec2.client import EC2Client
-from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error
+from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.failures import clock_skew
 from dcproxy.ec2.session import AccessKey, isolated_session
 from dcproxy.operations.translation import api_error
 from dcproxy.request_log import RequestLog
@@ -39,15 +34,26 @@ from dcproxy.settings import SettingError, Settings, from_options
 OK, WRONG, ALLOWED, MISSING, NOT_CHECKED = "ok", "wrong", "allowed", "missing", "not checked"
 _COLOURS = {OK: 32, ALLOWED: 32, WRONG: 31, MISSING: 31, NOT_CHECKED: 33}
 
-_MAX_CLOCK_DIFFERENCE = 60
+_MAX_SKEW = 60
 """Seconds. EC2 refuses signatures with a time that is five minutes off."""
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
-_READS: tuple[tuple[str, Callable[[bytes], Any], dict[str, Any]], ...] = (
-    ("DescribeAvailabilityZones", reader.zones, {}),
-    ("DescribeSnapshots", reader.detailed_snapshots, {"OwnerIds": ["self"], "MaxResults": 5}),
-    ("DescribeVolumes", reader.volumes, {"MaxResults": 100}),
+
+class Read(NamedTuple):
+    """A permission to read, and the call that shows it."""
+
+    action: str
+    needed_for: str
+    parse: Callable[[bytes], Any]
+    params: dict[str, Any]
+
+
+_OWN = {"OwnerIds": ["self"], "MaxResults": 5}
+_READS = (
+    Read("DescribeAvailabilityZones", "realms, new volumes", reader.zones, {}),
+    Read("DescribeSnapshots", "snapshots", reader.detailed_snapshots, _OWN),
+    Read("DescribeVolumes", "volumes", reader.volumes, {"MaxResults": 100}),
 )
 
 
@@ -68,31 +74,31 @@ class Write(NamedTuple):
 _SNAPSHOT_OF = {"VolumeId": "volume"}
 _VOLUME_OF = {"SnapshotId": "snapshot", "AvailabilityZone": "zone"}
 _ATTACHED = {"VolumeId": "attached volume", "InstanceId": "instance"}
+_ATTACH = _ATTACHED | {"Device": "device"}
 _WRITES = (
     Write("CreateSnapshot", "creating snapshots", ("snapshot", "volume"), _SNAPSHOT_OF),
     Write("CreateTags", "tags of new snapshots", ("snapshot",), _SNAPSHOT_OF, "CreateSnapshot"),
     Write("CreateVolume", "creating volumes", ("snapshot", "volume"), _VOLUME_OF),
     Write("CreateTags", "tags of new volumes", ("volume",), _VOLUME_OF, "CreateVolume"),
-    Write(
-        "AttachVolume",
-        "attaching volumes",
-        ("instance", "volume"),
-        _ATTACHED | {"Device": "device"},
-    ),
+    Write("AttachVolume", "attaching volumes", ("instance", "volume"), _ATTACH),
     Write("DetachVolume", "detaching volumes", ("instance", "volume"), _ATTACHED),
     Write("DeleteSnapshot", "deleting snapshots", ("snapshot",), {"SnapshotId": "snapshot"}),
     Write("DeleteVolume", "deleting volumes", ("volume",), {"VolumeId": "volume"}),
 )
 
-_REMEDIES: dict[type[BaseException | None], str] = {
-    ConnectTimeoutError: "open the firewall, or set HTTPS_PROXY",
-    EndpointConnectionError: "check host and port of ec2_endpoint_url, DNS, HTTPS_PROXY",
-    ProxyConnectionError: "correct HTTPS_PROXY, or start the proxy",
-    SSLError: "set AWS_CA_BUNDLE to a file with the authority of the certificate",
+_REMEDIES = {
+    "certificate": "set AWS_CA_BUNDLE to a file with the authority of the certificate",
+    "clock": "set the clock, by NTP",
+    "connect timeout": "open the firewall, or set HTTPS_PROXY",
+    "dns": "check the name in ec2_endpoint_url, DNS, and whether HTTPS_PROXY is needed",
+    "refused": "check the port in ec2_endpoint_url, and what should listen there",
+    "tls": "check scheme and port of ec2_endpoint_url",
 }
-_NO_EC2 = "check that EC2 answers there, and the proxy on the way"
+"""What to do, by the kind of ``EC2Error.cause``."""
+
+_NO_EC2 = "check that EC2 answers there, and HTTPS_PROXY"
 _BAD_KEY = "compare id and secret of the key with IAM, where it may be inactive or deleted"
-_EXPIRED = "get new temporary credentials; check the clock"
+_EXPIRED = "get new temporary credentials"
 NO_KEY = AccessKey("AKIADCPROXYDOCTOR000", "no key")
 
 Finding = dict[str, str]
@@ -105,7 +111,7 @@ def _finding(check: str, result: str, text: str, note: str = "") -> Finding:
     return {"check": check, "result": result, "text": text, "note": note}
 
 
-def run(file: Path, check: Callable[[], object], account: str | None, as_json: bool) -> int:
+def run(file: Path | str, check: Callable[[], object], account: str | None, as_json: bool) -> int:
     """Print what is wrong for the accounts of a Paste file, or for the key of the caller.
 
     ``check`` raises ``SettingError`` when dcproxy cannot start with the file. ``account`` selects
@@ -132,7 +138,7 @@ def run(file: Path, check: Callable[[], object], account: str | None, as_json: b
     return 0 if reports and right == len(reports) else 1
 
 
-def _settings(file: Path) -> Settings:
+def _settings(file: Path | str) -> Settings:
     """Read the options of the application, or of a filter in its pipeline."""
     context = loadcontext(APP, f"config:{file}")
     parts = [context, *getattr(context, "filter_contexts", ())]
@@ -191,7 +197,7 @@ class _Doctor:
                 checks.append(_finding("credentials", WRONG, str(error), account and note))
             else:
                 call = partial(self._answer, region, key)
-                reads = {action: call(action, parse, **params) for action, parse, params in _READS}
+                reads = {name: call(name, parse, **params) for name, _, parse, params in _READS}
                 checks.append(_credentials(key, reads))
                 if checks[-1]["result"] == OK:
                     permissions = list(_permissions(call, reads))
@@ -219,43 +225,42 @@ class _Doctor:
 
     def _network(self, region: str) -> Iterator[Finding]:
         """Call EC2 with a key that does not exist: its refusal shows that it was reached."""
-        dates: list[str] = []
-
-        def note_date(response_dict: dict[str, Any], **_: object) -> None:
-            dates.append(response_dict["headers"].get("Date", ""))
-
-        self._ec2._client(region).meta.events.register("before-parse.ec2", note_date)
         host, started = self._ec2.hosts[region], self._runtime.monotonic()
-        answer = self._answer(region, NO_KEY, "DescribeAvailabilityZones", reader.zones)
+        answer = self._answer(
+            region, NO_KEY, "DescribeAvailabilityZones", reader.zones, is_repeatable=False
+        )
         seconds = self._runtime.monotonic() - started
         if isinstance(answer, EC2Error) and not answer.code:
-            note = _REMEDIES.get(type(answer.__cause__), _NO_EC2)
-            yield _finding("network", WRONG, f"{host}: {answer}", note)
+            yield _finding("network", WRONG, f"{host}: {answer}", _remedy(answer, _NO_EC2))
             return
         yield _finding("network", OK, f"{host} responded in {seconds:.2f} s")
-        try:
-            ahead = round(self._runtime.unix_time() - parsedate_to_datetime(dates[-1]).timestamp())
-        except ValueError:
-            yield _finding("clock", NOT_CHECKED, f"{host} does not send its time")
-            return
-        is_wrong = abs(ahead) > _MAX_CLOCK_DIFFERENCE
-        text = f"this host is {abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} EC2"
-        note = "set the clock, by NTP" if is_wrong else ""
-        yield _finding("clock", WRONG if is_wrong else OK, text, note)
+        cause: Any = getattr(answer, "__cause__", None)
+        now = self._runtime.unix_time()
+        skew = clock_skew(cause.response, now) if isinstance(cause, ClientError) else None
+        if skew is None:
+            yield _finding("clock", NOT_CHECKED, f"{host} does not send its time with a refusal")
+        elif abs(skew) > _MAX_SKEW:
+            yield _finding("clock", WRONG, f"it is {skew:+.0f} s off", _REMEDIES["clock"])
+        else:
+            yield _finding("clock", OK, f"it is {skew:+.0f} s off")
+
+
+def _remedy(error: EC2Error, other: str) -> str:
+    return _REMEDIES.get(error.cause.partition(":")[0], other)
 
 
 def _credentials(key: AccessKey, reads: Mapping[str, Any]) -> Finding:
     """Tell whether EC2 knows a key: a refusal for lack of permissions shows that it does."""
-    for error in reads.values():
-        if not isinstance(error, EC2Error):
-            continue
-        is_expired = error.code in {*EXPIRED_CODES, "ExpiredToken"}
-        if is_expired or api_error(error).status == 401:
-            note = _EXPIRED if is_expired else _BAD_KEY
-            return _finding("credentials", WRONG, f"key …{key.id[-4:]}: {error}", note)
+    errors = [answer for answer in reads.values() if isinstance(answer, EC2Error)]
+    text = f"the key …{key.id[-4:]}"
+    for error in errors:
+        if error.cause.startswith("clock") or api_error(error).status == 401:
+            note = _EXPIRED if error.code == "ExpiredToken" else _BAD_KEY
+            return _finding("credentials", WRONG, f"{text}: {error}", _remedy(error, note))
+    if all(error.outcome is not Outcome.REFUSED for error in errors) and len(errors) == len(reads):
+        return _finding("credentials", WRONG, f"{text}: {errors[0]}", _NO_EC2)
     owners = {snapshot.owner_id for snapshot in _records(reads["DescribeSnapshots"])}
-    of_account = f", of the AWS account {', '.join(owners)}" if owners else ""
-    return _finding("credentials", OK, f"EC2 knows the key …{key.id[-4:]}{of_account}")
+    return _finding("credentials", OK, " of the AWS account ".join([text, *owners]))
 
 
 def _records(answer: Any) -> Any:
@@ -263,8 +268,8 @@ def _records(answer: Any) -> Any:
 
 
 def _permissions(call: Call, reads: Mapping[str, Any]) -> Iterator[Finding]:
-    for action, answer in reads.items():
-        yield _finding(f"ec2:{action}", *_result(answer, "reading"))
+    for read in _READS:
+        yield _finding(f"ec2:{read.action}", *_result(reads[read.action], read.needed_for))
     things, results = _things(reads), dict[str, str]()
     reason = _reason_not_to_write(call)
     # Creates come first: a cloud that turns out to ignore DryRun is not asked to delete.
@@ -291,7 +296,7 @@ def _permissions(call: Call, reads: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _things(reads: Mapping[str, Any]) -> dict[str, str]:
     """Name one thing of each kind, as far as there is one."""
-    zones, snapshots, volumes = (_records(reads[action]) for action, *_ in _READS)
+    zones, snapshots, volumes = map(_records, reads.values())
     attached = next((volume for volume in volumes if volume.attachments), None)
     return {
         "zone": zones[0].name if zones else "",
@@ -305,8 +310,8 @@ def _things(reads: Mapping[str, Any]) -> dict[str, str]:
 
 def _reason_not_to_write(call: Call) -> str:
     """Ask for reads with DryRun: a cloud that carries them out would carry out writes too."""
-    for action, *_ in _READS:
-        answer = call(action, bytes, DryRun=True)
+    for read in _READS:
+        answer = call(read.action, bytes, DryRun=True)
         if not isinstance(answer, EC2Error):
             return "the cloud ignores DryRun"
         if answer.code == "DryRunOperation":
@@ -326,7 +331,7 @@ def _missing_policy(permissions: list[Finding], region: str) -> dict[str, Any] |
     if not missing:
         return None
     partition = isolated_session().get_partition_for_region(region)
-    reads = [f"ec2:{action}" for action, *_ in _READS if f"ec2:{action}" in missing]
+    reads = [f"ec2:{read.action}" for read in _READS if f"ec2:{read.action}" in missing]
     statements = [{"Effect": "Allow", "Action": reads, "Resource": "*"}] if reads else []
     for write, finding in zip(_WRITES, permissions[len(_READS) :], strict=True):
         if finding["result"] == MISSING or f"ec2:{write.create}" in missing:

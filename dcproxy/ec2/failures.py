@@ -71,7 +71,7 @@ def refusal(
     if not code:
         message = f"EC2 in {region} responded with status {status} and no error code."
     message = message or "EC2 sent no message."
-    skew = _clock_skew(error.response, unix_time)
+    skew = clock_skew(error.response, unix_time)
     is_off = abs(skew or 0) > _CLOCK_SKEW_SECONDS
     is_clock = bool(_CLOCK.search(message)) or (is_off and code in _CODES_OF_WRONG_SIGNATURES)
     if code in EXPIRED_CODES:
@@ -90,7 +90,7 @@ def refusal(
     return EC2Error(message, outcome, code=code, http_status=status, cause=cause)
 
 
-def _clock_skew(response: Mapping[str, Any], unix_time: float) -> float | None:
+def clock_skew(response: Mapping[str, Any], unix_time: float) -> float | None:
     """Return by how many seconds the clock of this server is fast, as far as a response tells."""
     metadata = response.get("ResponseMetadata")
     headers = metadata.get("HTTPHeaders", {}) if isinstance(metadata, dict) else {}

@@ -13,7 +13,6 @@ from dcproxy.settings import SettingError
 from tests.support.accounts import role_profile, write_account_files
 from tests.support.callers import register_caller
 from tests.support.ec2_responses import error_response, snapshot_item, snapshots_page, xml_response
-from tests.support.ec2_server import QuietHandler
 from tests.support.endpoints import refusing_endpoint, self_signed_endpoint, unknown_endpoint
 from tests.support.iam import allows
 
@@ -49,6 +48,8 @@ class Cloud:
         self.carried_out = []
 
     def __call__(self, request):
+        if request.access_key_id == doctor.NO_KEY.id:
+            return error_response("AuthFailure", 401, "No such key.")
         has_tags = any(name.startswith("TagSpecification") for name in request.parameters)
         if request.action in self.denied or (has_tags and "CreateTags" in self.denied):
             return error_response("UnauthorizedOperation", 403, "You are not authorized.")
@@ -193,6 +194,19 @@ def test_wrong_key_is_found(examine, code, status):
     assert report["permissions"] == []
 
 
+def test_key_that_ec2_cannot_judge_is_not_called_right(examine):
+    cloud = Cloud()
+    fault = error_response("Unavailable", 503)
+    _, written = examine(lambda r: fault if r.access_key_id == KEY[0] else cloud(r))
+    assert "Unavailable" in faults(written["reports"][0])["credentials"]["text"]
+
+
+def test_wrong_clock_is_blamed_for_a_refused_key(examine):
+    message = "Signature not yet current: 20260101T000000Z is still later than 20250101T000000Z"
+    _, written = examine(lambda request: error_response("SignatureDoesNotMatch", 403, message))
+    assert "set the clock" in faults(written["reports"][0])["credentials"]["note"]
+
+
 def test_expired_token_is_found(examine, monkeypatch):
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
     code, written = examine(lambda request: error_response("RequestExpired", 400, "Expired."))
@@ -208,23 +222,21 @@ def test_temporary_key_without_a_token_is_found(examine, monkeypatch):
     assert "session token" in faults(written["reports"][0])["credentials"]["text"]
 
 
-@pytest.mark.parametrize(("offset", "word"), [(3600, "behind"), (-120, "ahead of")])
-def test_wrong_clock_is_found(examine, monkeypatch, offset, word):
-    def date(self, timestamp=None):
-        return formatdate(time() + offset, usegmt=True)
-
-    monkeypatch.setattr(QuietHandler, "date_time_string", date)
-    code, written = examine()
+@pytest.mark.parametrize("offset", [3600, -120])
+def test_wrong_clock_is_found(examine, offset):
+    cloud, headers = Cloud(), (("Date", formatdate(time() + offset, usegmt=True)),)
+    code, written = examine(lambda request: replace(cloud(request), headers=headers))
     found = faults(written["reports"][0])
     assert code == 1
-    assert word in found["clock"]["text"]
+    skew = float(found["clock"]["text"].split()[2])
+    assert abs(skew + offset) < 10
     assert "set the clock" in found["clock"]["note"]
 
 
 @pytest.mark.parametrize(
     ("endpoint", "note"),
     [
-        (refusing_endpoint, "port"),
+        (refusing_endpoint, "check the port"),
         (unknown_endpoint, "DNS"),
         (self_signed_endpoint, "AWS_CA_BUNDLE"),
     ],
