@@ -149,6 +149,31 @@ def test_user_searches_for_a_snapshot(page, site, ec2, volume_id):
     expect(page.get_by_role("searchbox")).to_have_value("the zebra")
 
 
+def test_user_goes_to_the_same_page_in_another_region(page, site):
+    menu = page.get_by_role("navigation")
+    page.goto(f"{site}/storage_snapshots?owner_id=self&search=zebra")
+    menu.get_by_role("link", name="Region: us-east-1").click()
+    expect(page.get_by_role("row").filter(has=page.locator("[aria-current]"))).to_contain_text(
+        "us-east-1"
+    )
+    page.get_by_role("link", name="eu-west-1", exact=True).click()
+    expect(menu.get_by_role("link", name="Region: eu-west-1")).to_be_visible()
+    expect(page.get_by_role("searchbox")).to_have_value("zebra")
+    menu.get_by_role("link", name="Storage volumes").click()
+    expect(menu.get_by_role("link", name="Region: eu-west-1")).to_be_visible()
+
+
+def test_failed_attach_keeps_the_input(page, site, volume_id):
+    page.goto(f"{site}/storage_volumes/{volume_id}")
+    page.get_by_text("Attach to an instance…").click()
+    page.get_by_label("Instance").fill("i-12345678")
+    page.get_by_label("Device").fill("/dev/sdz")
+    page.get_by_role("button", name="Attach the volume").click()
+    expect(page.get_by_role("alert")).to_contain_text("InvalidInstanceID.NotFound")
+    expect(page.get_by_label("Instance")).to_have_value("i-12345678")
+    expect(page.get_by_label("Device")).to_have_value("/dev/sdz")
+
+
 def test_form_error_keeps_the_input(page, site):
     page.goto(f"{site}/storage_snapshots/new")
     page.get_by_label("Volume").fill("vol-00000000")
@@ -204,6 +229,7 @@ def test_every_page_fits_the_viewport_and_is_accessible(
         "realm": "/realms/us-east-1a",
         "drivers": "/drivers",
         "driver": "/drivers/ec2",
+        "regions": "/drivers/ec2?page=/storage_snapshots",
         "error": "/storage_snapshots/snap-00000000",
     }.items():
         page.goto(site + address)
@@ -218,6 +244,11 @@ def test_every_page_fits_the_viewport_and_is_accessible(
     page.goto(f"{site}/storage_snapshots/new?volume_id=vol-00000000")
     page.get_by_role("button", name="Create the snapshot").click()
     check_layout_and_accessibility(page, f"form-error-{width}-{scheme}")
+    page.goto(f"{site}/storage_volumes/{volume_id}")
+    page.get_by_text("Attach to an instance…").click()
+    page.get_by_label("Instance").fill("i-12345678")
+    page.get_by_role("button", name="Attach the volume").click()
+    check_layout_and_accessibility(page, f"attach-error-{width}-{scheme}")
     context.close()
 
 

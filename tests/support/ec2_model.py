@@ -12,7 +12,9 @@ from tests.support.ec2_responses import (
     error_response,
     snapshot_item,
     snapshots_page,
-    xml_response,
+    tags_of,
+    volume_item,
+    volumes_page,
 )
 from tests.support.package import REQUEST_TAG
 
@@ -63,17 +65,10 @@ class EC2Model:
 
     def _create(self, parameters):
         number = next(self.numbers)
-        tags = {
-            parameters[f"TagSpecification.1.Tag.{n}.Key"]: parameters[
-                f"TagSpecification.1.Tag.{n}.Value"
-            ]
-            for n in range(1, 51)
-            if f"TagSpecification.1.Tag.{n}.Key" in parameters
-        }
         id = f"snap-{number:08x}"
         self.add(
             id,
-            tags,
+            tags_of(parameters),
             self.began + timedelta(seconds=number),
             hidden=self.lags.pop(0) if self.lags else self.lag,
             volume_id=parameters["VolumeId"],
@@ -83,13 +78,9 @@ class EC2Model:
 
     def add(self, id, tags, started, hidden=0, **fields):
         """Add a snapshot that is missing from the next ``hidden`` lists."""
-        tag_items = "".join(
-            f"<item><key>{key}</key><value>{value}</value></item>" for key, value in tags.items()
-        )
         time = started.strftime("%Y-%m-%dT%H:%M:%S.000Z")
-        item = snapshot_item(id, start_time=time, **fields)
         self.snapshots[id] = {
-            "item": item.replace("</item>", f"<tagSet>{tag_items}</tagSet></item>"),
+            "item": snapshot_item(id, start_time=time, tags=tags, **fields),
             "tags": tags,
             "started": started,
             "hidden": hidden,
@@ -133,13 +124,7 @@ class EC2Model:
         return snapshots_page("".join(snapshot["item"] for snapshot in reversed(found)))
 
     def DescribeVolumes(self, parameters):  # noqa: N802
-        tags = "".join(
-            f"<item><key>{key}</key><value>{value}</value></item>"
-            for key, value in self.volume_tags.items()
-        )
-        item = f"<volumeId>{parameters['VolumeId.1']}</volumeId><tagSet>{tags}</tagSet>"
-        items = f"<volumeSet><item>{item}</item></volumeSet>"
-        return xml_response("DescribeVolumesResponse", items)
+        return volumes_page(volume_item(parameters["VolumeId.1"], tags=self.volume_tags))
 
     def DeleteSnapshot(self, parameters):  # noqa: N802
         fault, is_executed = self.delete_faults.pop(0) if self.delete_faults else (None, True)

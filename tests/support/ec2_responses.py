@@ -1,5 +1,6 @@
 """Responses of EC2, byte for byte as its Query API writes them."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -37,18 +38,61 @@ def snapshot_item(
     status: str = "completed",
     description: str = "",
     name: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> str:
-    tags = (
-        f"<tagSet><item><key>Name</key><value>{escape(name)}</value></item></tagSet>"
-        if name is not None
-        else ""
-    )
+    if name is not None:
+        tags = {"Name": name, **(tags or {})}
     return (
         f"<item><snapshotId>{id}</snapshotId><volumeId>{volume_id}</volumeId>"
         f"<status>{status}</status><startTime>{start_time}</startTime><progress>100%</progress>"
         f"<ownerId>123456789012</ownerId><volumeSize>8</volumeSize>"
-        f"<description>{escape(description)}</description>{tags}</item>"
+        f"<description>{escape(description)}</description>{_tag_set(tags)}</item>"
     )
+
+
+def volume_item(
+    id: str,
+    attachments: Iterable[tuple[str, str, str]] = (),
+    zone: str = "us-east-1b",
+    status: str = "",
+    size: int = 1,
+    tags: Mapping[str, str] | None = None,
+) -> str:
+    """Give a volume; ``attachments`` are triples of instance, device and status."""
+    attached = "".join(
+        f"<item>{attachment_fields(id, *attachment)}</item>" for attachment in attachments
+    )
+    status = status or ("in-use" if attached else "available")
+    return (
+        f"<item><volumeId>{id}</volumeId><size>{size}</size>"
+        f"<availabilityZone>{zone}</availabilityZone><status>{status}</status>"
+        "<createTime>2026-01-01T00:00:00.000Z</createTime>"
+        f"<attachmentSet>{attached}</attachmentSet>{_tag_set(tags)}</item>"
+    )
+
+
+def attachment_fields(volume_id: str, instance_id: str, device: str, status: str) -> str:
+    return (
+        f"<volumeId>{volume_id}</volumeId><instanceId>{instance_id}</instanceId>"
+        f"<device>{device}</device><status>{status}</status>"
+    )
+
+
+def _tag_set(tags: Mapping[str, str] | None) -> str:
+    items = "".join(
+        f"<item><key>{escape(key)}</key><value>{escape(value)}</value></item>"
+        for key, value in (tags or {}).items()
+    )
+    return "" if tags is None else f"<tagSet>{items}</tagSet>"
+
+
+def tags_of(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Read the tags that a create gives to what it makes."""
+    return {
+        value: parameters[name.removesuffix("Key") + "Value"]
+        for name, value in parameters.items()
+        if name.startswith("TagSpecification.1.Tag.") and name.endswith(".Key")
+    }
 
 
 def snapshots_page(items: str, next_token: str = "") -> EC2Response:
@@ -56,9 +100,14 @@ def snapshots_page(items: str, next_token: str = "") -> EC2Response:
     return xml_response("DescribeSnapshotsResponse", f"<snapshotSet>{items}</snapshotSet>{token}")
 
 
-def created_response(item: str) -> EC2Response:
+def volumes_page(items: str, next_token: str = "") -> EC2Response:
+    token = f"<nextToken>{next_token}</nextToken>" if next_token else ""
+    return xml_response("DescribeVolumesResponse", f"<volumeSet>{items}</volumeSet>{token}")
+
+
+def created_response(item: str, action: str = "CreateSnapshot") -> EC2Response:
     fields = item.removeprefix("<item>").removesuffix("</item>")
-    return xml_response("CreateSnapshotResponse", fields)
+    return xml_response(f"{action}Response", fields)
 
 
 def deleted_response() -> EC2Response:

@@ -2,9 +2,17 @@
 
 from collections import defaultdict
 from itertools import count
-from xml.sax.saxutils import escape
 
-from tests.support.ec2_responses import EC2Response, error_response, xml_response
+from tests.support.ec2_responses import (
+    EC2Response,
+    attachment_fields,
+    created_response,
+    error_response,
+    tags_of,
+    volume_item,
+    volumes_page,
+    xml_response,
+)
 
 ZONES = {"us-east-1a": "impaired", "us-east-1b": "available", "us-east-1c": "available"}
 INSTANCE = "i-1a2b3c4d"
@@ -67,9 +75,9 @@ class EC2Volumes:
         if "SnapshotId" in parameters and size < SNAPSHOT_GB:
             return error_response("InvalidParameterValue")
         if id is None:
-            id = self.add(zone, size, _tags(parameters))
+            id = self.add(zone, size, tags_of(parameters))
             self.tokens[parameters["ClientToken"]] = (id, given)
-        return xml_response("CreateVolumeResponse", self._inner_xml(id))
+        return created_response(self._item(id), "CreateVolume")
 
     def add(self, zone="us-east-1b", size=1, tags=None, attachment=None, id=None):
         id = id or f"vol-{next(self.numbers):08x}"
@@ -94,23 +102,14 @@ class EC2Volumes:
             assert parameters["Filter.1.Name"] == "attachment.instance-id"
             instance = parameters["Filter.1.Value.1"]
             ids = [id for id in ids if (self.volumes[id]["attachment"] or [None])[0] == instance]
-        items = "".join(f"<item>{self._inner_xml(id, is_stale)}</item>" for id in ids)
-        return xml_response("DescribeVolumesResponse", f"<volumeSet>{items}</volumeSet>")
+        return volumes_page("".join(self._item(id, is_stale) for id in ids))
 
-    def _inner_xml(self, id, is_stale=False):
+    def _item(self, id, is_stale=False):
         volume = self.volumes[id]
         attachment = volume.get("before") if is_stale else volume["attachment"]
-        tags = "".join(
-            f"<item><key>{escape(key)}</key><value>{escape(value)}</value></item>"
-            for key, value in volume["tags"].items()
-        )
-        attached = f"<item>{_attachment(id, attachment)}</item>" if attachment else ""
-        return (
-            f"<volumeId>{id}</volumeId><size>{volume['size']}</size>"
-            f"<availabilityZone>{volume['zone']}</availabilityZone>"
-            f"<status>{'in-use' if attachment else 'available'}</status>"
-            f"<createTime>2026-01-01T00:00:00.000Z</createTime>"
-            f"<attachmentSet>{attached}</attachmentSet><tagSet>{tags}</tagSet>"
+        attachments = [attachment] if attachment else []
+        return volume_item(
+            id, attachments, volume["zone"], size=volume["size"], tags=volume["tags"]
         )
 
     def AttachVolume(self, parameters):  # noqa: N802
@@ -122,7 +121,9 @@ class EC2Volumes:
         if self.volumes[id]["attachment"]:
             return error_response("VolumeInUse")
         self._set(id, (instance, device, "attaching"))
-        return xml_response("AttachVolumeResponse", _attachment(id, self.volumes[id]["attachment"]))
+        return xml_response(
+            "AttachVolumeResponse", attachment_fields(id, *self.volumes[id]["attachment"])
+        )
 
     def DetachVolume(self, parameters):  # noqa: N802
         id = parameters["VolumeId"]
@@ -130,7 +131,7 @@ class EC2Volumes:
         if not attachment:
             return error_response("IncorrectState")
         self._set(id, None)
-        return xml_response("DetachVolumeResponse", _attachment(id, attachment))
+        return xml_response("DetachVolumeResponse", attachment_fields(id, *attachment))
 
     def _set(self, id, attachment):
         self.volumes[id]["before"] = self.volumes[id]["attachment"]
@@ -144,23 +145,6 @@ class EC2Volumes:
             return error_response("VolumeInUse")
         del self.volumes[id]
         return xml_response("DeleteVolumeResponse", "<return>true</return>")
-
-
-def _attachment(id, attachment):
-    instance, device, status = attachment
-    return (
-        f"<volumeId>{id}</volumeId><instanceId>{instance}</instanceId>"
-        f"<device>{device}</device><status>{status}</status>"
-    )
-
-
-def _tags(parameters):
-    prefix = "TagSpecification.1.Tag"
-    return {
-        value: parameters[name.removesuffix("Key") + "Value"]
-        for name, value in parameters.items()
-        if name.startswith(prefix) and name.endswith(".Key")
-    }
 
 
 def lost(response: EC2Response | None = None):

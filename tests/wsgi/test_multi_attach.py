@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.documents import read_xml
-from tests.support.ec2_responses import xml_response
+from tests.support.ec2_responses import volume_item, volumes_page, xml_response
 
 VOLUME = "/api/storage_volumes/vol-12345678"
 A, B, C = "i-aaaaaaaa", "i-bbbbbbbb", "i-cccccccc"
@@ -14,20 +14,12 @@ def attach(programmed_ec2):
     """Give a function that sets the attachments of the volume: instances and statuses."""
 
     def set_attachments(*attachments):
-        items = "".join(
-            f"<item><volumeId>vol-12345678</volumeId><instanceId>{instance}</instanceId>"
-            f"<device>/dev/sd{instance[-1]}</device><status>{status}</status></item>"
-            for instance, status in attachments
-        )
-        volume = (
-            "<volumeId>vol-12345678</volumeId><status>in-use</status>"
-            f"<attachmentSet>{items}</attachmentSet>"
-        )
+        triples = [(instance, f"/dev/sd{instance[-1]}", status) for instance, status in attachments]
+        volume = volume_item("vol-12345678", triples, status="in-use")
 
         def respond(request):
             if request.action == "DescribeVolumes":
-                items = f"<volumeSet><item>{volume}</item></volumeSet>"
-                return xml_response("DescribeVolumesResponse", items)
+                return volumes_page(volume)
             return xml_response(f"{request.action}Response", "<status>detaching</status>")
 
         programmed_ec2.respond = respond

@@ -3,7 +3,13 @@
 import pytest
 
 from tests.support.addresses import SNAPSHOTS
-from tests.support.ec2_responses import error_response, snapshot_item, snapshots_page, xml_response
+from tests.support.ec2_responses import (
+    error_response,
+    snapshot_item,
+    snapshots_page,
+    volume_item,
+    volumes_page,
+)
 from tests.support.ec2_volumes import INSTANCE, EC2Volumes
 from tests.support.responders import always
 
@@ -180,8 +186,7 @@ def test_user_attaches_detaches_and_deletes_a_volume(programmed_client, model):
 def test_only_the_page_of_a_volume_in_creation_reloads_itself(
     programmed_client, programmed_ec2, status, query, reloads
 ):
-    item = f"<item><volumeId>vol-12345678</volumeId><status>{status}</status></item>"
-    volume = xml_response("DescribeVolumesResponse", f"<volumeSet>{item}</volumeSet>")
+    volume = volumes_page(volume_item("vol-12345678", status=status))
     programmed_ec2.respond = always(volume)
     response = programmed_client.get(f"{VOLUMES}/vol-12345678{query}", headers=HTML)
     assert ("Refresh" in response.headers) == reloads
