@@ -250,6 +250,17 @@ def test_alerts_use_documented_metrics():
     assert used <= metrics
 
 
+def test_runbook_has_every_alert_and_names_fields_of_the_log():
+    rows = table(read_page("docs/runbook.md"), "alert", "in the log", "action")
+    alerts = re.findall(r"(?m)alert: (\w+)", read_page("deploy/prometheus-rules.yml"))
+    assert [code_spans(row["alert"]) for row in rows] == [
+        [alert] for alert in dict.fromkeys(alerts)
+    ]
+    named = {name for row in rows for name in code_spans(row["in the log"]) if name.isidentifier()}
+    named |= set(re.findall(r'"(\w+)": ', read_page("docs/runbook.md")))
+    assert named <= set(log_fields())
+
+
 def log_fields():
     return [
         name
