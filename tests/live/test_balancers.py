@@ -268,8 +268,8 @@ def test_incomplete_requests_do_not_hinder_others(balanced, addresses):
         attackers.open(100 // share, HALF_BODY, addresses=addresses)
         attackers.open(50 // share, HALF_HANDSHAKE, by_tls=True, addresses=addresses)
         for _ in range(10):
-            response, _ = front.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
-            assert response.status == 200
+            response, body = front.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
+            assert response.status == 200, body
 
 
 def test_requests_of_one_address_are_limited(balanced):

@@ -16,7 +16,8 @@ from lxml import etree
 from tests.support.callers import basic_authorization
 from tests.support.markdown import ROOT, code_blocks, read_page
 from tests.support.package import MOCK_USER
-from tests.support.servers import BIN, replaced, running
+from tests.support.programs import require_program
+from tests.support.servers import BIN, replaced, running, wait_until
 
 ADDRESS = "localhost:3001"
 VENV = "venv/bin/"
@@ -212,3 +213,77 @@ def test_check_of_a_file_with_an_error(tmp_path):
 def test_gunicorn_accepts_the_command(block, tmp_path):
     shutil.copy(ROOT / "proxy.ini", tmp_path)
     assert run(f"{block.text.strip()} --check-config", tmp_path).returncode == 0
+
+
+SECRET_FILES = [
+    line
+    for block in blocks("sh", "docs/deployment.md", "docs/runbook.md")
+    for line in block.text.splitlines()
+    if "key.pem >" in line
+]
+
+
+@pytest.mark.parametrize("line", SECRET_FILES)
+def test_file_with_a_private_key_is_for_its_owner_only(line, tmp_path):
+    for name in ("certificate.pem", "key.pem"):
+        (tmp_path / name).touch()
+    target = re.search(r"> (/etc/\S+/)\S+\)$", line)[1]
+    run(replaced(line, (target, f"{tmp_path}/copy-of-")), tmp_path)
+    [copy] = tmp_path.glob("copy-of-*")
+    assert copy.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to a group")
+def test_files_of_accounts_are_for_the_service_only(tmp_path):
+    [line] = [block.text for block in blocks("sh", "docs/deployment.md") if "0640" in block.text]
+    for name in ("accounts", "aws-config"):
+        (tmp_path / name).touch()
+    (tmp_path / "etc").mkdir()
+    run(replaced(line, ("-g dcproxy", "-g nogroup"), ("/etc/dcproxy/", "etc/")), tmp_path)
+    for path in (tmp_path / "etc").iterdir():
+        assert (path.stat().st_mode & 0o777, path.group()) == (0o640, "nogroup")
+    assert "SupplementaryGroups=dcproxy\n" in read_page("deploy/dcproxy@.service")
+
+
+def test_runbook_adds_and_removes_an_account(tmp_path):
+    require_program("htpasswd")
+    add, reload, remove = (
+        next(block.text for block in blocks("sh", "docs/runbook.md") if part in block.text)
+        for part in ("cat >> /etc/dcproxy", "systemctl reload dcproxy@3001", "htpasswd -D")
+    )
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(
+        f"[app:main]\nuse = egg:dcproxy\naccounts = {tmp_path}/accounts\n"
+        f"aws_config = {tmp_path}/aws-config\n"
+    )
+    subprocess.run(["htpasswd", "-bcB", tmp_path / "accounts", "first", "x"], check=True)
+    (tmp_path / "aws-config").write_text(
+        "[profile first]\nrole_arn = arn:aws:iam::123456789012:role/first\n"
+        "credential_source = Ec2InstanceMetadata\n"
+    )
+    with running([BIN / "dcproxy", "--config", ini, "--port", "0"], tmp_path / "log") as server:
+        signal = ("systemctl reload dcproxy@3001", f"kill -HUP {server.process.pid}")
+        reload = replaced(
+            reload,
+            signal,
+            (" && systemctl reload dcproxy@3002", ""),
+            ("runuser -u nobody -g dcproxy -- ", ""),
+        )
+
+        def follow(step):
+            text = step.replace("/etc/dcproxy", str(tmp_path)).replace("/opt/dcproxy/bin", str(BIN))
+            return run(text, tmp_path).stdout
+
+        def status():
+            user = {"Authorization": basic_authorization(f"backup:{password}")}
+            return server.get("/api?force_auth=1", user)[0].status
+
+        server.get("/healthz")  # a worker has read the files
+        password = re.search(r"The password of backup is (\S+)", follow(add))[1]
+        assert status() == 401
+        follow(reload)
+        # The account is known; the instance role, which this host does not have, is not.
+        wait_until(lambda: status() == 502, "the account to be known")
+        follow(remove)
+        follow(reload)
+        wait_until(lambda: status() == 401, "the account to be gone")
