@@ -15,7 +15,6 @@ from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS
 from dcproxy.deltacloud.request import (
     ApiRequest,
-    encoded_prefix,
     is_for_collections,
     read_envelope,
     read_form,
@@ -23,7 +22,6 @@ from dcproxy.deltacloud.request import (
 )
 from dcproxy.deltacloud.responses import add_common_headers, error_response
 from dcproxy.deltacloud.routes import METHODS_HANDLER, ROUTES
-from dcproxy.deltacloud.urls import ENTRY_POINT
 from dcproxy.ec2.client import EC2Client
 from dcproxy.ec2.session import ACTIONS, AccessKey
 from dcproxy.operations.call import ApiCall
@@ -31,13 +29,7 @@ from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.server import metrics
-from dcproxy.server.operational import (
-    by_path,
-    instrumented,
-    operational_endpoints,
-    text,
-    with_common_headers,
-)
+from dcproxy.server.operational import by_path, instrumented, operational_endpoints, text
 from dcproxy.server.transport import arrived_at, ignore_forwarding, trusting, warn_of_worker_class
 from dcproxy.settings import Settings
 
@@ -188,17 +180,9 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     operational = operational_endpoints(settings.health, settings.metrics)
     deltacloud = instrumented(handle, recorded, settings.provider)
 
-    def root(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        try:
-            location = encoded_prefix(environ) + ENTRY_POINT
-        except ApiError:
-            return deltacloud(environ, start_response)  # which answers with the error
-        start_response("302 Found", [("Location", location), ("Content-Length", "0")])
-        return []
-
     admin_bind = settings.admin_bind
-    public = {"/": with_common_headers(root)} | ({} if admin_bind else operational)
-    public_app = trusting(settings.trusted_proxies, by_path(public, deltacloud))
+    public = deltacloud if admin_bind else by_path(operational, deltacloud)
+    public_app = trusting(settings.trusted_proxies, public)
     admin_app = by_path(operational, text("404 Not Found", "not found"))
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -109,10 +109,13 @@ def _urlencoded(text: bytes) -> dict[str, str]:
 
 def _multipart(body: bytes, options: dict[str, str]) -> dict[str, str]:
     parser = FormDataParser(max_form_parts=_MAX_PARAMETERS, silent=False)
-    _, fields, _ = parser.parse(BytesIO(body), "multipart/form-data", len(body), options)
-    if None in fields:
+    _, fields, files = parser.parse(BytesIO(body), "multipart/form-data", len(body), options)
+    values = {name: values[-1] for name, values in fields.lists()}
+    # Some clients send a file name with each part.
+    values |= {name: file.stream.read().decode() for name, file in files.items()}
+    if None in values:
         raise ValueError("a part without a name")
-    return _acceptable({name: values[-1] for name, values in fields.lists()})
+    return _acceptable(values)
 
 
 def _acceptable(parameters: dict[str, str]) -> dict[str, str]:

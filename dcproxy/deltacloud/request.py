@@ -14,13 +14,21 @@ from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.negotiation import Format
 from dcproxy.deltacloud.protocol import DRIVER
 from dcproxy.deltacloud.routes import RouteMatch
-from dcproxy.deltacloud.urls import ENTRY_POINT, Urls, split_matrix
+from dcproxy.deltacloud.urls import ENTRY_POINT, Matrix, Urls, canonical_path
 
-_FORM_PARAMETERS = {"_method", "capacity", "instance_id", "snapshot_id", "volume_id"}
+_FORM_PARAMETERS = {
+    "_method",
+    "capacity",
+    "driver",
+    "instance_id",
+    "provider",
+    "snapshot_id",
+    "volume_id",
+}
 """Where the query has one of these, the body need not be a form."""
 
 _HOST = re.compile(
-    r"(?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII
+    r"(?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?", re.ASCII
 )
 
 
@@ -46,14 +54,15 @@ class Envelope:
 class ApiRequest(Envelope):
     """One request.
 
-    ``handler`` names its operation, ``id`` the member in its path, ``path`` is decoded. ``query``
-    and ``form`` are its parameters, ``idempotency_key`` is the header as it was sent.
-    ``needs_caller``: the operation calls EC2. ``takes_caller``: it may call EC2 when the caller
-    is known.
+    ``handler`` names its operation, ``id`` the member in its path. ``path`` is canonical, and
+    ``matrix`` what it says about driver and provider. ``query`` and ``form`` are its parameters,
+    ``idempotency_key`` is the header as it was sent. ``needs_caller``: the operation calls EC2.
+    ``takes_caller``: it may call EC2 when the caller is known.
     """
 
     urls: Urls
     path: str
+    matrix: Mapping[str, str]
     handler: str
     needs_caller: bool
     takes_caller: bool
@@ -81,8 +90,8 @@ def read_envelope(http: Request, providers: Mapping[str, str]) -> Envelope:
         format = negotiation.choose(query.get("format"), accept)
     except ApiError:
         format = negotiation.choose_for_error(accept)
-    path = http.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-    provider = _named("provider", http.environ, dict(split_matrix(path)[1]), query)
+    _, matrix = _lenient_path(http.environ)
+    provider = _named("provider", http.environ, dict(matrix), query)
     return Envelope(
         format=format,
         query=query,
@@ -103,8 +112,10 @@ def read_request(
     environ = http.environ
     query = parameters.query(http)
     negotiation.choose(query.get("format"), environ.get("HTTP_ACCEPT"))
-    path = _path(http)
-    matrix = _matrix(path)
+    path, pairs = _path(http)
+    matrix = dict(pairs)
+    if len(matrix) != len(pairs):
+        raise ApiError(400, "A matrix parameter is repeated: driver and provider are given once.")
     provider = _provider(environ, matrix, query, providers)
     _check_host(envelope.host, trusted_hosts)
     prefix = encoded_prefix(environ)
@@ -122,6 +133,7 @@ def read_request(
         urls=Urls(http.host_url + prefix, matrix.items(), _page(http, path, match, query)),
         id=match.id,
         path=path,
+        matrix=matrix,
         handler=match.handler,
         needs_caller=needs_caller,
         takes_caller=needs_caller or match.handler.endswith(".new"),
@@ -148,7 +160,7 @@ def read_form(http: Request, request: ApiRequest, providers: Mapping[str, str]) 
             raise
         form = {}
     sent = replace(request, form=form)
-    provider = _provider(http.environ, _matrix(request.path), sent.parameters, providers)
+    provider = _provider(http.environ, request.matrix, sent.parameters, providers)
     return replace(sent, provider=provider)
 
 
@@ -171,33 +183,20 @@ def encoded_prefix(environ: WSGIEnvironment) -> str:
 def is_for_collections(http: Request, collections: Collection[str]) -> bool:
     """Tell whether a request is for one of some collections of the ec2 driver, whatever its method.
 
-    Path and driver are read as Deltacloud 1.1.3 reads them, also where dcproxy refuses them: empty
-    and dot segments do not count, and of several drivers the first in the path decides, then the
-    last in the query, then the header. The body is not read.
+    Path and driver are read as Deltacloud 1.1.3 reads them, also where dcproxy refuses them: of
+    several drivers the first in the path decides, then the last in the query, then the header. The
+    body is not read.
     """
-    path = http.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-    canonical_path, matrix = split_matrix(_without_dot_segments(path))
+    path, matrix = _lenient_path(http.environ)
     in_path = (value for name, value in matrix if name == "driver")
     # Rack 1 separates parameters by semicolons too.
     query = dict(parse_qsl(http.query_string.replace(";", "&")))
     in_header = http.headers.get("X-Deltacloud-Driver")
     driver = next(in_path, None) or query.get("api[driver]") or in_header or DRIVER
     prefix = f"{ENTRY_POINT}/"
-    collection, _, _ = canonical_path.removeprefix(prefix).partition("/")
-    is_below = canonical_path.startswith(prefix)
+    collection, _, _ = path.removeprefix(prefix).partition("/")
+    is_below = path.startswith(prefix)
     return is_below and collection in collections and driver.lower() == DRIVER
-
-
-def _without_dot_segments(path: str) -> str:
-    """Resolve dot segments (RFC 3986, 5.2.4), and drop empty ones."""
-    segments: list[str] = []
-    for segment in path.split("/"):
-        name = segment.partition(";")[0]
-        if name == "..":
-            segments = segments[:-1]
-        elif name not in {"", "."}:
-            segments.append(segment)
-    return "/" + "/".join(segments)
 
 
 def _host(http: Request) -> str:
@@ -215,20 +214,16 @@ def _method(http: Request) -> str:
     return method
 
 
-def _path(http: Request) -> str:
+def _path(http: Request) -> tuple[str, Matrix]:
     try:
-        path: str = http.path_info
+        return canonical_path(http.path_info)
     except UnicodeDecodeError as error:
         raise ApiError(404, "There is nothing here: the path is not UTF-8.") from error
-    return path
 
 
-def _matrix(path: str) -> dict[str, str]:
-    _, pairs = split_matrix(path)
-    matrix = dict(pairs)
-    if len(matrix) != len(pairs):
-        raise ApiError(400, "A matrix parameter is repeated: driver and provider are given once.")
-    return matrix
+def _lenient_path(environ: WSGIEnvironment) -> tuple[str, Matrix]:
+    path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    return canonical_path(path)
 
 
 def _page(http: Request, path: str, match: RouteMatch, query: Mapping[str, str]) -> str:
@@ -241,7 +236,7 @@ def _page(http: Request, path: str, match: RouteMatch, query: Mapping[str, str])
         return query.get("page", "")
     if match.id or http.method != "GET":
         return f"/{match.handler.partition('.')[0]}"
-    page = split_matrix(path)[0].removeprefix(ENTRY_POINT)
+    page = path.removeprefix(ENTRY_POINT)
     return f"{page}?{http.query_string}" if query else page
 
 

@@ -6,11 +6,10 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, MapAdapter, Rule
 
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.deltacloud.urls import ENTRY_POINT, split_matrix
 
 
 class Route(NamedTuple):
-    """A method and a path below ``/api``.
+    """A method and a path.
 
     ``handler`` is a module and a function of ``dcproxy.operations``. ``is_public``: it needs no
     credentials.
@@ -24,29 +23,31 @@ class Route(NamedTuple):
 
 # HTML forms cannot send DELETE: they send POST with _method=delete, for destroy_by_post.
 ROUTES = (
-    Route("GET", "", "entry_point.show", is_public=True),
-    Route("GET", "/", "entry_point.show", is_public=True),
-    Route("GET", "/docs", "docs.index", is_public=True),
-    Route("GET", "/docs/<id:id>", "docs.show", is_public=True),
-    Route("GET", "/drivers", "drivers.index", is_public=True),
-    Route("GET", "/drivers/<id:id>", "drivers.show", is_public=True),
-    Route("GET", "/realms", "realms.index"),
+    Route("GET", "/", "entry_point.redirect", is_public=True),
+    Route("GET", "/api", "entry_point.show", is_public=True),
+    Route("POST", "/api", "entry_point.select", is_public=True),
+    Route("GET", "/api/", "entry_point.show", is_public=True),
+    Route("GET", "/api/docs", "docs.index", is_public=True),
+    Route("GET", "/api/docs/<id:id>", "docs.show", is_public=True),
+    Route("GET", "/api/drivers", "drivers.index", is_public=True),
+    Route("GET", "/api/drivers/<id:id>", "drivers.show", is_public=True),
+    Route("GET", "/api/realms", "realms.index"),
     # Private clouds may have zones whose name has a slash.
-    Route("GET", "/realms/<path:id>", "realms.show"),
-    Route("GET", "/storage_volumes", "storage_volumes.index"),
-    Route("POST", "/storage_volumes", "storage_volumes.create"),
-    Route("GET", "/storage_volumes/new", "storage_volumes.new", is_public=True),
-    Route("GET", "/storage_volumes/<id:id>", "storage_volumes.show"),
-    Route("DELETE", "/storage_volumes/<id:id>", "storage_volumes.destroy"),
-    Route("POST", "/storage_volumes/<id:id>", "storage_volumes.destroy_by_post"),
-    Route("POST", "/storage_volumes/<id:id>/attach", "storage_volumes.attach"),
-    Route("POST", "/storage_volumes/<id:id>/detach", "storage_volumes.detach"),
-    Route("GET", "/storage_snapshots", "storage_snapshots.index"),
-    Route("POST", "/storage_snapshots", "storage_snapshots.create"),
-    Route("GET", "/storage_snapshots/new", "storage_snapshots.new", is_public=True),
-    Route("GET", "/storage_snapshots/<id:id>", "storage_snapshots.show"),
-    Route("DELETE", "/storage_snapshots/<id:id>", "storage_snapshots.destroy"),
-    Route("POST", "/storage_snapshots/<id:id>", "storage_snapshots.destroy_by_post"),
+    Route("GET", "/api/realms/<path:id>", "realms.show"),
+    Route("GET", "/api/storage_volumes", "storage_volumes.index"),
+    Route("POST", "/api/storage_volumes", "storage_volumes.create"),
+    Route("GET", "/api/storage_volumes/new", "storage_volumes.new", is_public=True),
+    Route("GET", "/api/storage_volumes/<id:id>", "storage_volumes.show"),
+    Route("DELETE", "/api/storage_volumes/<id:id>", "storage_volumes.destroy"),
+    Route("POST", "/api/storage_volumes/<id:id>", "storage_volumes.destroy_by_post"),
+    Route("POST", "/api/storage_volumes/<id:id>/attach", "storage_volumes.attach"),
+    Route("POST", "/api/storage_volumes/<id:id>/detach", "storage_volumes.detach"),
+    Route("GET", "/api/storage_snapshots", "storage_snapshots.index"),
+    Route("POST", "/api/storage_snapshots", "storage_snapshots.create"),
+    Route("GET", "/api/storage_snapshots/new", "storage_snapshots.new", is_public=True),
+    Route("GET", "/api/storage_snapshots/<id:id>", "storage_snapshots.show"),
+    Route("DELETE", "/api/storage_snapshots/<id:id>", "storage_snapshots.destroy"),
+    Route("POST", "/api/storage_snapshots/<id:id>", "storage_snapshots.destroy_by_post"),
 )
 
 METHODS_HANDLER = "docs.methods"
@@ -68,10 +69,7 @@ class _IdConverter(BaseConverter):
 
 
 _MAP = Map(
-    [
-        Rule(f"{ENTRY_POINT}{route.path}", endpoint=route, methods=[route.method])
-        for route in ROUTES
-    ],
+    [Rule(route.path, endpoint=route, methods=[route.method]) for route in ROUTES],
     converters={"id": _IdConverter},
     merge_slashes=False,
     redirect_defaults=False,
@@ -79,7 +77,7 @@ _MAP = Map(
 
 
 def match(method: str, path: str) -> RouteMatch:
-    """Find the route of a request; ``path`` is decoded and may have matrix parameters.
+    """Find the route of a request; ``path`` is canonical.
 
     Each path has the method OPTIONS. Raises ``ApiError``: 404 for an unknown path, 405 with
     ``Allow`` for a method that the path does not have.
@@ -105,6 +103,4 @@ def allowed_methods(path: str) -> list[str]:
 
 
 def _adapter(path: str) -> MapAdapter:
-    # werkzeug takes several slashes at the start for one.
-    path_info = "" if path.startswith("//") else split_matrix(path)[0]
-    return _MAP.bind("", path_info=path_info)
+    return _MAP.bind("", path_info=path)

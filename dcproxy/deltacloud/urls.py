@@ -30,9 +30,13 @@ class Urls:
         parameters = "".join(f";{name}={quote(value, safe='')}" for name, value in matrix)
         self._entry_point = f"{application_url}{ENTRY_POINT}{parameters}"
 
+    def with_matrix(self, matrix: Iterable[tuple[str, str]]) -> "Urls":
+        """Return the hrefs with other matrix parameters."""
+        return Urls(self._application_url, matrix)
+
     def in_provider(self, provider: str) -> "Urls":
         """Return the hrefs of another provider."""
-        return Urls(self._application_url, (("driver", DRIVER), ("provider", provider)))
+        return self.with_matrix((("driver", DRIVER), ("provider", provider)))
 
     def choice_of_provider(self) -> str:
         """Return the href of the page that links this page in every provider."""
@@ -65,17 +69,39 @@ def is_plain(text: str) -> bool:
     return text.isascii() and text.replace("-", "").isalnum()
 
 
-def split_matrix(path: str) -> tuple[str, Matrix]:
-    """Split a decoded path into the path without matrix parameters, and driver and provider.
+def canonical_path(path: str) -> tuple[str, Matrix]:
+    """Return what a decoded path means: the path to route, and the driver and provider in it.
 
-    Only those of the first segment count, and empty ones do not. All others are dropped.
+    Empty and dot segments do not count, but a slash at the end does (Deltacloud uses
+    rack-protection, which cleans paths before routing). The name of a realm may have slashes, so
+    its empty segments stay, unless the path has dot segments. Driver and provider are matrix
+    parameters of the first segment; empty ones do not count, and all others are dropped.
     """
-    first, *rest = path.removeprefix("/").split("/")
-    name, _, parameters = first.partition(";")
-    if f"/{name}" != ENTRY_POINT or not path.startswith("/"):
-        return path, ()
+    segments = path.split("/")
+    has_dots = any(_name(segment) in _DOTS for segment in segments)
+    kept: list[str] = []
+    for segment in segments:
+        name = _name(segment)
+        is_in_realm = len(kept) > 2 and kept[1] == "realms" and not has_dots
+        if name == "..":
+            kept = kept[:-1]
+        elif name not in {"", "."} or is_in_realm:
+            # The parameters of the first segment are read below.
+            kept.append(name if kept else segment)
+    if kept and kept[-1] and _name(segments[-1]) in {"", *_DOTS}:
+        kept.append("")
+    first, _, parameters = kept[0].partition(";") if kept else ("", "", "")
+    if f"/{first}" != ENTRY_POINT:
+        parameters = ""
     pairs = (part.partition("=") for part in parameters.split(";"))
     matrix = tuple(
         (name, value) for name, _, value in pairs if name in {"driver", "provider"} and value
     )
-    return "/".join([ENTRY_POINT, *(segment.partition(";")[0] for segment in rest)]), matrix
+    return "/" + "/".join([first, *kept[1:]]), matrix
+
+
+_DOTS = {".", ".."}
+
+
+def _name(segment: str) -> str:
+    return segment.partition(";")[0]

@@ -2,6 +2,7 @@
 
 from webob import Response
 
+from dcproxy.deltacloud.protocol import DEFAULT_PROVIDER
 from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error, Outcome
@@ -15,6 +16,19 @@ def show(call: ApiCall) -> Response:
         _check_credentials(call)
     document = call.renderer.entry_point(request.provider, call.urls)
     return document_response(request.format, document)
+
+
+def redirect(call: ApiCall) -> Response:
+    """``GET /``: old gems follow a 301 only, and need an absolute address."""
+    return Response(status=301, location=call.urls.entry_point())
+
+
+def select(call: ApiCall) -> Response:
+    """``POST /api`` with ``driver`` or ``provider``, as the pages of Deltacloud send it."""
+    given = call.request.parameters
+    matrix = [(name, given.get(name, "")) for name in ("driver", "provider")]
+    chosen = [(name, value) for name, value in matrix if value not in {"", DEFAULT_PROVIDER}]
+    return Response(status=301, location=call.urls.with_matrix(chosen).entry_point())
 
 
 def _check_credentials(call: ApiCall) -> None:

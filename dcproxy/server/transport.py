@@ -5,6 +5,7 @@ socket (its settings ``secure_scheme_headers`` and ``forwarder_headers``).
 """
 
 import logging
+import re
 import socket
 from functools import cache
 from wsgiref.types import WSGIApplication, WSGIEnvironment
@@ -12,6 +13,9 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 log = logging.getLogger(__name__)
+
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+"""The host in a target such as ``http://cloud.example.org/api``."""
 
 
 def client_socket(environ: WSGIEnvironment) -> socket.socket | None:
@@ -49,7 +53,8 @@ def port_or_path(address: str) -> str:
 def ignore_forwarding(environ: WSGIEnvironment) -> None:
     """Undo what headers of the client did to the scheme and the prefix of a request.
 
-    A prefix from elsewhere, such as the mount of a Paste composite, stays.
+    A prefix from elsewhere, such as the mount of a Paste composite, stays. The host is that of an
+    absolute target, where there is one (RFC 9112, 3.2.2).
     """
     connection = client_socket(environ)
     if connection is not None:
@@ -59,6 +64,13 @@ def ignore_forwarding(environ: WSGIEnvironment) -> None:
     if environ.get("HTTP_SCRIPT_NAME"):
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         environ["SCRIPT_NAME"] = ""
+    target = _ABSOLUTE.match(environ.get("RAW_URI", ""))
+    if target and "HTTP_HOST" in environ:
+        environ["HTTP_HOST"] = target[1]
+    if environ.get("SERVER_NAME", "").startswith("/"):
+        # gunicorn's name of a Unix socket.
+        port = "443" if environ["wsgi.url_scheme"] == "https" else "80"
+        environ |= {"SERVER_NAME": "localhost", "SERVER_PORT": port}
 
 
 def warn_of_worker_class(environ: WSGIEnvironment) -> None:

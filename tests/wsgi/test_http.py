@@ -1,5 +1,7 @@
 """HEAD, OPTIONS, conditional requests, and the headers of every response."""
 
+from urllib.parse import urlencode
+
 import pytest
 from webob import Request
 
@@ -38,7 +40,8 @@ def test_head_of_an_error_has_its_status(client):
 @pytest.mark.parametrize(
     ("address", "allowed"),
     [
-        ("/api", "GET, HEAD, OPTIONS"),
+        ("/", "GET, HEAD, OPTIONS"),
+        ("/api", "GET, HEAD, OPTIONS, POST"),
         ("/api/drivers/ec2", "GET, HEAD, OPTIONS"),
         (SNAPSHOTS, "GET, HEAD, OPTIONS, POST"),
         (f"{SNAPSHOTS}/new", "GET, HEAD, OPTIONS"),
@@ -85,7 +88,7 @@ def test_headers_of_every_response(anonymous_client, address):
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("address", ["/", "/healthz", "/metrics"])
+@pytest.mark.parametrize("address", ["/healthz", "/metrics"])
 def test_headers_of_every_response_outside_of_the_api(anonymous_client, address):
     response = anonymous_client.get(address)
     assert response.headers["Cache-Control"] == "no-store"
@@ -166,6 +169,31 @@ def test_method_override_where_nothing_can_be_deleted_is_405(client):
     assert response.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
 
 
+@pytest.mark.parametrize("host", ["localhost:", "cloud.example.org:", "[::1]:"])
+def test_host_with_an_empty_port_is_a_host(client, host):
+    root = read_xml(client.get("/api", headers={"Host": host}, status=200))
+    assert root.find("link").get("href").startswith(f"http://{host[:-1]}/api/")
+
+
+@pytest.mark.parametrize(
+    ("target", "base"),
+    [
+        ("http://cloud.example.org/api", "http://cloud.example.org/api/"),
+        ("HTTP://cloud.example.org:8080/api?x=http://b/", "http://cloud.example.org:8080/api/"),
+        ("https://cloud.example.org/api", "http://cloud.example.org/api/"),
+        ("/api?x=http://b/", "http://localhost:3001/api/"),
+    ],
+)
+def test_absolute_target_decides_about_links(client, target, base):
+    root = read_xml(client.get("/api", extra_environ={"RAW_URI": target}))
+    assert root.find("link").get("href").startswith(base)
+
+
+@pytest.mark.parametrize("host", ["user@cloud.example.org", "", "a b"])
+def test_absolute_target_with_a_malformed_host_is_400(client, host):
+    client.get("/api", extra_environ={"RAW_URI": f"http://{host}/api"}, status=400)
+
+
 @pytest.mark.parametrize(("version", "status"), [("HTTP/1.1", 400), ("HTTP/1.0", 200)])
 def test_missing_host_is_400_for_http_1_1_only(client, version, status):
     client.extra_environ.clear()
@@ -179,28 +207,59 @@ def test_missing_host_is_400_for_http_1_1_only(client, version, status):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("prefix", ["", "/clouds/old"])
-def test_root_redirects_to_the_entry_point(anonymous_client, method, prefix):
-    response = respond_to_root(anonymous_client, method, prefix)
-    assert response.status_code == 302
-    assert response.headers["Location"] == f"{prefix}/api"
+@pytest.mark.parametrize("path", ["/", "//", "/.", "/api/.."])
+@pytest.mark.parametrize(
+    ("prefix", "encoded"), [("", ""), ("/clouds/old", "/clouds/old"), ("/a b", "/a%20b")]
+)
+def test_root_redirects_to_the_entry_point(anonymous_client, method, path, prefix, encoded):
+    """Read the response itself: WebTest makes ``Location`` absolute, old gems do not."""
+    response = respond(anonymous_client, path, prefix, method=method)
+    assert response.status_code == 301
+    assert response.headers["Location"] == f"http://localhost{encoded}/api"
     assert response.body == b""
 
 
-def test_redirect_of_the_root_percent_encodes_the_prefix(anonymous_client):
-    response = respond_to_root(anonymous_client, "GET", "/a b")
-    assert response.headers["Location"] == "/a%20b/api"
+def test_redirect_keeps_the_host_that_the_client_knows(anonymous_client):
+    headers = {"Host": "cloud.example.org:3001"}
+    response = respond(anonymous_client, "/", headers=headers)
+    assert response.headers["Location"] == "http://cloud.example.org:3001/api"
 
 
-def respond_to_root(client, method, prefix):
-    """Give the response itself: WebTest makes Location absolute."""
-    return Request.blank("/", method=method, environ={"SCRIPT_NAME": prefix}).get_response(
-        client.app
-    )
+@pytest.mark.parametrize("host", ["evil/x", "a b", ""])
+def test_redirect_to_a_malformed_host_is_400(anonymous_client, host):
+    assert respond(anonymous_client, "/", headers={"Host": host}).status_code == 400
 
 
-def test_root_of_another_path_is_404(anonymous_client):
-    anonymous_client.get("//", status=404)
+def respond(client, path, prefix="", **options):
+    request = Request.blank(path, environ={"SCRIPT_NAME": prefix}, **options)
+    return request.get_response(client.app)
+
+
+@pytest.mark.parametrize(
+    ("given", "matrix"),
+    [
+        ({"driver": "ec2"}, ";driver=ec2"),
+        ({"provider": "eu-west-1"}, ";provider=eu-west-1"),
+        ({"driver": "ec2", "provider": "eu-west-1", "x": "y"}, ";driver=ec2;provider=eu-west-1"),
+        ({"driver": "ec2", "provider": "default"}, ";driver=ec2"),
+        ({"driver": "", "provider": "a/b;c\r\n"}, ";provider=a%2Fb%3Bc%0D%0A"),
+        ({}, ""),
+    ],
+)
+@pytest.mark.parametrize("where", ["form", "query"])
+def test_post_to_the_entry_point_redirects_to_a_provider(anonymous_client, where, given, matrix):
+    if where == "form":
+        response = anonymous_client.post("/api", given, status=301)
+    else:
+        response = anonymous_client.post(f"/api?{urlencode(given)}", status=301)
+    assert response.headers["Location"] == f"http://localhost:3001/api{matrix}"
+
+
+def test_redirect_to_a_provider_leads_to_its_entry_point(anonymous_client):
+    chosen = anonymous_client.post("/api", {"driver": "ec2", "provider": "eu-west-1"}).follow()
+    assert read_xml(chosen).get("provider") == "eu-west-1"
+    unknown = anonymous_client.post("/api", {"driver": "mock"}, status=301)
+    unknown.follow(status=400)
 
 
 @pytest.mark.parametrize("date", ["Mon, 01 Jan 99999 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +9"])
