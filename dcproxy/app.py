@@ -35,8 +35,6 @@ from dcproxy.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Operation = Callable[[ApiCall], Response]
-
 _RUNTIME = Runtime()
 
 _RESPONSE_SECONDS = 1.0
@@ -198,7 +196,7 @@ def _require_credentials(seconds: float) -> AccessKey:
     raise ApiError(401, "Credentials are required.")
 
 
-def _operations() -> dict[str, Operation]:
+def _operations() -> dict[str, Callable[[ApiCall], Response]]:
     """Import the operations that the route table names."""
     handlers = {METHODS_HANDLER, *(route.handler for route in ROUTES)}
     return {handler: import_string(f"dcproxy.operations.{handler}") for handler in handlers}

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from configparser import InterpolationError
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -57,6 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("TLS needs --ssl-key and --ssl-cert")
     if given.provider is None and not given.config:
         given.provider = os.environ.get("API_PROVIDER")
+    if given.provider:
+        # Requests may name a region in any case, or by the host of its endpoint.
+        given.provider = re.sub(r"^ec2\.([^.]+)\..+", r"\1", given.provider.lower())
     if given.config and (given.provider or given.driver == "mock"):
         parser.error("--config excludes --provider and --driver mock: the file configures both")
     if given.check and not given.config:
@@ -227,6 +232,11 @@ def _of_file(config: str, read: Callable[[str], Value]) -> Value:
     """Read something from a Paste file. Raises ``SettingError`` that names the file."""
     try:
         return read(config)
+    except InterpolationError as error:
+        raise SettingError(
+            f"{config}: option {error.option} in [{error.section}] has a % that begins no %(name)s: "
+            "write %% for a % itself"
+        ) from error
     except Exception as error:
         raise SettingError(f"{config}: {' '.join(str(error).split())}") from error
 

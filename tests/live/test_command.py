@@ -138,16 +138,16 @@ def test_server_runs_with_the_options_of_deltacloudd(tmp_path, moto_url):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "region"),
-    [([], "eu-west-1"), (["-P", "eu-central-1"], "eu-central-1"), (["-P", "EU-WEST-1"], None)],
+    ("arguments", "variable", "region"),
+    [
+        ([], "eu-west-1", "eu-west-1"),
+        ([], "ec2.EU-west-1.amazonaws.com", "eu-west-1"),
+        (["-P", "eu-central-1"], "eu-west-1", "eu-central-1"),
+        (["-P", "EU-CENTRAL-1"], "eu-west-1", "eu-central-1"),
+    ],
 )
-def test_default_region_is_of_the_option_or_the_environment(tmp_path, arguments, region):
-    env = {"API_PROVIDER": "eu-west-1"}
-    if region is None:
-        result = dcproxy(*arguments, "-p", "0", env=env)
-        assert result.returncode == 2
-        assert "provider = 'EU-WEST-1' is not allowed" in result.stderr
-        return
+def test_default_region_is_of_the_option_or_the_environment(tmp_path, arguments, variable, region):
+    env = {"API_PROVIDER": variable}
     command = [BIN / "dcproxy", "-i", "mock", "-p", "0", *arguments]
     with running(command, tmp_path / "log", env=os.environ | env) as server:
         headers = {"Authorization": basic_authorization(MOCK_USER)}
@@ -302,6 +302,23 @@ def test_check_reports_an_invalid_file(tmp_path):
     result = dcproxy("--check", "-c", ini)
     assert result.returncode == 2
     assert "page_size = '4' is not allowed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("app:main", "tags = CostCentre=50%"),
+        ("app:main", "tags = CostCentre=50%(half)s"),
+        ("server:main", "bind = unix:/run/100%/socket"),
+    ],
+)
+def test_percent_sign_in_the_file_is_an_error_that_says_how_to_write_it(tmp_path, section, line):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(f"{GOOD}{SERVER}".replace(f"[{section}]\n", f"[{section}]\n{line}\n"))
+    result = dcproxy("--check", "-c", ini)
+    assert result.returncode == 2
+    assert f"option {line.partition(' ')[0]} in [{section}]" in result.stderr
+    assert "write %% for a % itself" in result.stderr
 
 
 def test_command_serves_proxy_ini(tmp_path, moto_url):

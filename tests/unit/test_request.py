@@ -1,9 +1,13 @@
-"""Which requests the filter handles: the first rows are the table in docs/filter.md."""
+"""What a path means, and which requests the filter handles.
+
+The first rows of the latter are the table in docs/filter.md.
+"""
 
 import pytest
 from webob import Request
 
 from dcproxy.deltacloud.request import is_for_collections
+from dcproxy.deltacloud.urls import canonical_path
 
 SNAPSHOTS = "/storage_snapshots"
 DRIVER = "X-Deltacloud-Driver"
@@ -104,3 +108,56 @@ def test_driver_decides(address, driver, expected):
 )
 def test_given_collections_decide(address, expected):
     assert is_ours(address, collections=("storage_volumes",)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "canonical"),
+    [
+        ("", "/"),
+        ("/", "/"),
+        ("//", "/"),
+        ("/api/..", "/"),
+        ("/../..", "/"),
+        ("/api", "/api"),
+        ("//api", "/api"),
+        ("/api/", "/api/"),
+        ("/api//", "/api/"),
+        ("/api/.", "/api/"),
+        ("/api/realms/..", "/api/"),
+        ("/api//realms", "/api/realms"),
+        ("//api/./realms", "/api/realms"),
+        ("/api/storage_snapshots//snap-1", "/api/storage_snapshots/snap-1"),
+        ("/api/storage_snapshots//", "/api/storage_snapshots/"),
+        ("/api/storage_snapshots/snap-1/..", "/api/storage_snapshots/"),
+        ("/api/storage_snapshots/snap-1/../", "/api/storage_snapshots/"),
+        ("/api/storage_snapshots;x=y//;z/snap-1;driver=mock", "/api/storage_snapshots/snap-1"),
+        ("/api/...", "/api/..."),
+        # Names of realms may have slashes.
+        ("/api/realms/a/b", "/api/realms/a/b"),
+        ("/api/realms/a//b", "/api/realms/a//b"),
+        ("/api/realms/a/", "/api/realms/a/"),
+        ("//api//realms//a//b", "/api/realms/a//b"),
+        ("/api/realms//a", "/api/realms/a"),
+        ("/api/realms/a//../../realms/b", "/api/realms/b"),
+        ("/api/realms//../storage_snapshots", "/api/storage_snapshots"),
+        ("/api/realms/a//../../storage_snapshots", "/api/storage_snapshots"),
+    ],
+)
+def test_canonical_path(path, canonical):
+    assert canonical_path(path) == (canonical, ())
+
+
+@pytest.mark.parametrize(
+    ("path", "matrix"),
+    [
+        ("/api;driver=ec2/realms", (("driver", "ec2"),)),
+        ("//api;driver=ec2//realms", (("driver", "ec2"),)),
+        ("/x/../api;provider=a;driver=b", (("provider", "a"), ("driver", "b"))),
+        ("/api;driver=ec2/../api/realms", ()),
+        ("/api/realms;driver=ec2", ()),
+        ("/x;driver=ec2/realms", ()),
+        ("/api;driver=;x=y", ()),
+    ],
+)
+def test_driver_and_provider_of_a_path(path, matrix):
+    assert canonical_path(path)[1] == matrix

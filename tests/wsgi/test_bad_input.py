@@ -1,5 +1,7 @@
 """Invalid input is a 4xx, and the next request is served."""
 
+import time
+
 import pytest
 
 from tests.support.addresses import SNAPSHOTS
@@ -269,3 +271,31 @@ def test_id_that_ec2_finds_malformed_is_404_and_an_empty_list(
     programmed_client.get(f"{address}/{prefix}-12345678", status=404)
     listed = programmed_client.get(f"{address}?id={prefix}-12345678", status=200)
     assert len(read_xml(listed)) == 0
+
+
+def multipart(name, value, more=""):
+    head = f'Content-Disposition: form-data; name="{name}"{more}'
+    return f"--xx\r\n{head}\r\n\r\n{value}\r\n--xx--\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "more",
+    ['; filename="a.txt"', '; filename=""', '; filename="x"\r\nContent-Type: application/x-any'],
+)
+def test_part_with_a_file_name_is_a_value(client, volume_id, more):
+    snapshot = read_xml(post(client, multipart("volume_id", volume_id, more), MULTIPART, 201))
+    assert snapshot.find("storage_volume").get("id") == volume_id
+
+
+def test_part_with_a_file_name_needs_a_name(client):
+    body = b"--xx\r\nContent-Disposition: form-data; filename=a\r\n\r\nx\r\n--xx--\r\n"
+    post(client, body, MULTIPART, 400)
+
+
+@pytest.mark.parametrize("text", ['\\"', "\\", "a;", "%41", '"; a="\\"'])
+def test_escaped_name_of_a_part_takes_little_time(client, text):
+    space = MAX_BODY_BYTES - 100
+    before = time.process_time()
+    post(client, multipart(text * (space // len(text)), "x"), MULTIPART, 400)
+    assert time.process_time() - before < 2
+    post(client, multipart(text * (1_000_000 // len(text)), "x"), MULTIPART, 413)

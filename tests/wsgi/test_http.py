@@ -169,6 +169,18 @@ def test_method_override_where_nothing_can_be_deleted_is_405(client):
     assert response.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
 
 
+@pytest.mark.parametrize(("scheme", "port"), [("http", "80"), ("https", "443")])
+def test_unix_socket_needs_no_host_in_http_1_0(client, scheme, port):
+    """Read the environ as gunicorn makes it."""
+    client.extra_environ.clear()
+    socket = {"SERVER_NAME": "/run/dcproxy.socket", "SERVER_PORT": ""}
+    request = client.RequestClass.blank("/api", {"SERVER_PROTOCOL": "HTTP/1.0", **socket})
+    del request.environ["HTTP_HOST"]
+    request.environ["wsgi.url_scheme"] = scheme
+    root = read_xml(client.do_request(request, status=200))
+    assert root.find("link").get("href").startswith(f"{scheme}://localhost/api/")
+
+
 @pytest.mark.parametrize("host", ["localhost:", "cloud.example.org:", "[::1]:"])
 def test_host_with_an_empty_port_is_a_host(client, host):
     root = read_xml(client.get("/api", headers={"Host": host}, status=200))
