@@ -234,7 +234,7 @@ def _page(http: Request, path: str, match: RouteMatch, query: Mapping[str, str])
     """
     if match.handler == "drivers.show":
         return query.get("page", "")
-    if match.id or http.method != "GET":
+    if match.id or http.method not in {"GET", "HEAD"}:
         return f"/{match.handler.partition('.')[0]}"
     page = path.removeprefix(ENTRY_POINT)
     return f"{page}?{http.query_string}" if query else page
