@@ -72,8 +72,8 @@ def filter_factory(
     It answers requests for the ``collections`` of the ec2 driver and passes on all others
     unchanged. All requests at the address of ``admin_bind`` are its own. Raises as ``app_factory``.
     """
-    ours = app_factory(global_conf, **options)
     own = _settings(global_conf, options)
+    ours = application(own)
 
     def filter(app: WSGIApplication) -> WSGIApplication:
         def filtered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

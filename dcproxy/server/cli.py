@@ -234,8 +234,8 @@ def _of_file(config: str, read: Callable[[str], Value]) -> Value:
         return read(config)
     except InterpolationError as error:
         raise SettingError(
-            f"{config}: option {error.option} in [{error.section}] has a % that begins no %(name)s: "
-            "write %% for a % itself"
+            f"{config}: option {error.option} in [{error.section}] has a % that begins no "
+            "%(name)s: write %% for a % itself"
         ) from error
     except Exception as error:
         raise SettingError(f"{config}: {' '.join(str(error).split())}") from error

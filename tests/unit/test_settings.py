@@ -1,5 +1,8 @@
 """Options: defaults, constraints, and the messages of errors."""
 
+import subprocess
+import sys
+
 import pytest
 
 from dcproxy.app import app_factory
@@ -175,3 +178,21 @@ def test_addresses_of_the_operational_endpoints(address):
 def test_regions_that_differ_only_in_case_are_rejected_at_startup(regions):
     with pytest.raises(SettingError, match=rf"regions = '{regions}'.*more than their case"):
         app_factory({}, regions=regions)
+
+
+def test_option_of_the_removed_readiness_check_is_a_warning(caplog):
+    app_factory({}, ready="/readyz")
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["option ready has no effect: the readiness check was removed"]
+
+
+def test_application_imports_no_gunicorn_and_changes_nothing_in_the_process():
+    program = (
+        "import gc, logging, sys\n"
+        "from dcproxy.app import app_factory\n"
+        "app_factory({}, request_timeout='1', log_format='json')\n"
+        "assert not any(name.partition('.')[0] == 'gunicorn' for name in sys.modules)\n"
+        "assert not gc.get_freeze_count()\n"
+        "assert not logging.getLogger('dcproxy').handlers\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
