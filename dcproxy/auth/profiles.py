@@ -6,6 +6,7 @@ A profile never falls back on an identity of the host: only what the profile its
 import logging
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -20,7 +21,8 @@ from gevent import Timeout
 from gevent.monkey import is_module_patched
 
 from dcproxy.auth.sources import ProfileSession
-from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
+from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.failures import refusal
 from dcproxy.ec2.session import AccessKey, parsed_error
 from dcproxy.settings import SettingError, Settings
 
@@ -34,9 +36,6 @@ _LAST_USE_BEFORE = 60
 
 _REFRESH_INTERVAL = 10
 """Seconds between two attempts to refresh the credentials of one profile."""
-
-_WRONG_CLOCK = ("Signature expired", "Signature not yet current")
-"""Begin the messages of STS for a signature whose time is not its own; the code does not tell."""
 
 _SOURCES = ("Environment", "EcsContainer", "Ec2InstanceMetadata")
 
@@ -139,8 +138,10 @@ class Profile:
         try:
             return attempt.result(max(seconds, 0)).access_key
         except Exception as error:
-            message = f"There are no credentials for the account {self._name}: {_cause(error)}."
-            raise EC2Error(message, Outcome.NOT_SENT) from None  # its text may hold secrets
+            cause = _cause(error)
+            message = f"There are no credentials for the account {self._name}: {cause}."
+            # The text of the error may hold secrets.
+            raise EC2Error(message, Outcome.NOT_SENT, cause=f"credentials: {cause}") from None
 
     def _newest_attempt(self) -> "Future[_Current]":
         """Return the attempt in progress, or the last one when it is too early for another one."""
@@ -217,8 +218,8 @@ def _cause(error: Exception) -> str:
         code, message, status = parsed_error(error.response)
         first_line = next(iter(message.splitlines()), "")
         cause = f"{error.operation_name} failed with {code or status}: {first_line}".rstrip(". ")
-        is_late = code in EXPIRED_CODES or first_line.startswith(_WRONG_CLOCK)
-        return f"{cause}. The clock of this server is wrong" if is_late else cause
+        is_clock = refusal(error, "", AccessKey("", ""), time.time(), {}).cause.startswith("clock")
+        return f"{cause}. The clock of this server is wrong" if is_clock else cause
     if isinstance(error, CredentialRetrievalError):
         return f"{error.kwargs.get('provider')} has returned none"
     if isinstance(error, TimeoutError | subprocess.TimeoutExpired):

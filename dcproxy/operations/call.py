@@ -85,6 +85,7 @@ class ApiCall:
                 **params,
             )
         except EC2Error as error:
+            self.log.cause = error.cause  # of what ``access_key`` raises too
             if caller.is_account and api_error(error).status == 401:
                 # The password is right: the client cannot mend this.
                 message = (

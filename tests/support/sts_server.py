@@ -48,9 +48,9 @@ class STS:
     """``requests`` are those of STS, ``problems`` what was wrong with them.
 
     ``refusal`` is a code and a message that STS responds with instead, ``delay`` is called before
-    each response, and ``send`` makes the pieces of its body. ``instance`` is what the metadata
-    service hands out instead of new credentials. ``seconds`` is the time for which credentials are
-    valid after ``now``.
+    each response, which has ``headers`` besides, and ``send`` makes the pieces of its body.
+    ``instance`` is what the metadata service hands out instead of new credentials. ``seconds`` is
+    the time for which credentials are valid after ``now``.
     """
 
     def __init__(self, url: str) -> None:
@@ -60,6 +60,7 @@ class STS:
         self.handed_out: list[HandedOut] = []
         self.refusal: tuple[str, str] | None = None
         self.delay: Callable[[], object] = lambda: None
+        self.headers: list[tuple[str, str]] = []
         self.send: Callable[[bytes], Iterable[bytes]] = lambda body: [body]
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.seconds = 3600
@@ -79,7 +80,7 @@ class STS:
     def __call__(self, environ, start_response):
         self.delay()
         status, body = self._respond(environ)
-        start_response(f"{status} .", [("Content-Length", str(len(body)))])
+        start_response(f"{status} .", [("Content-Length", str(len(body))), *self.headers])
         return self.send(body)
 
     def _respond(self, environ):

@@ -320,6 +320,15 @@ def test_refusal_of_sts_because_of_the_clock_says_so(account, sts, code):
     assert "The clock of this server is wrong." in message
 
 
+def test_date_of_sts_tells_that_the_clock_is_wrong(account, sts, caplog):
+    sts.refusal = ("SignatureDoesNotMatch", "The request signature does not match.")
+    sts.headers = [("Date", "Sun, 01 Nov 2026 08:00:00 GMT")]
+    message = message_of(account(role_profile("reader", sts.url)).get(SNAPSHOTS, status=502))
+    assert "The clock of this server is wrong." in message
+    [record] = [record for record in caplog.records if record.name == "dcproxy.requests"]
+    assert record.cause.startswith("credentials: AssumeRole failed with SignatureDoesNotMatch")
+
+
 def test_wrong_secret_of_the_source_does_not_blame_the_clock(account, sts):
     sts.refusal = ("SignatureDoesNotMatch", "The request signature does not match.")
     message = message_of(account(role_profile("reader", sts.url)).get(SNAPSHOTS, status=502))
@@ -420,10 +429,11 @@ def test_refresh_that_hangs_is_replaced_before_the_credentials_expire(
     reader, programmed_ec2, sts, clock
 ):
     reader.get(SNAPSHOTS)
-    hanging = threading.Event()
-    sts.delay = lambda: hanging.wait(60)
+    begun, hanging = threading.Event(), threading.Event()
+    sts.delay = lambda: begun.set() or hanging.wait(60)
     clock.go_on(3600 - 600)
     reader.get(SNAPSHOTS)
+    assert begun.wait(30)
     sts.delay = lambda: None
     clock.go_on(60)
     reader.get(SNAPSHOTS)
