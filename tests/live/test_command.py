@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -17,7 +18,7 @@ from tests.support.callers import basic_authorization
 from tests.support.certificates import make_certificate
 from tests.support.markdown import code_spans, read_page, table
 from tests.support.package import MOCK_USER
-from tests.support.servers import BIN, PROXY_INI, children, gunicorn, running, wait_until
+from tests.support.servers import BIN, PROXY_INI, WORKER, children, gunicorn, running, wait_until
 
 GOOD = "[app:main]\nuse = egg:dcproxy\n"
 SERVER = "[server:main]\nuse = egg:gunicorn#main\n"
@@ -341,3 +342,48 @@ def test_port_in_use_has_no_traceback(tmp_path, moto_url):
         result = dcproxy("-i", "mock", "-p", server.port)
     assert result.returncode != 0
     assert "Traceback" not in result.stderr
+
+
+TWO_APPLICATIONS = """
+[app:main]
+use = egg:dcproxy
+health = /main
+
+[app:other]
+use = egg:dcproxy
+health = /other
+request_timeout = 1
+"""
+
+
+def test_any_application_of_a_file_runs_with_its_own_time_limits(tmp_path):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(TWO_APPLICATIONS)
+    with running([BIN / "dcproxy", "-c", f"{ini}#other", "-p", "0"], tmp_path / "log") as server:
+        assert server.get("/other")[0].status == 200
+        assert server.get("/main")[0].status == 404
+        late = server.exchange(b"GET /other HTTP/1.1\r\nHost: l")
+        assert b"The request was not complete within 1 seconds." in late
+
+
+def test_application_that_a_file_does_not_have_is_reported(tmp_path):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(TWO_APPLICATIONS)
+    result = dcproxy("-c", f"{ini}#third", "--check")
+    assert result.returncode == 2
+    assert "third" in result.stderr.splitlines()[-1]
+
+
+def test_application_imports_no_gunicorn():
+    code = "import sys, dcproxy.app; print([name for name in sys.modules if 'gunicorn' in name])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize(("arguments", "count"), [(["-k", "gthread"], 1), (WORKER, 0)])
+def test_worker_class_without_time_limits_is_one_warning(tmp_path, arguments, count):
+    with gunicorn(tmp_path, "http://127.0.0.1:1", *arguments) as server:
+        for _ in range(3):
+            assert server.get("/api")[0].status == 200
+        warning = "cannot keep the time limits"
+        assert server.log.read_text().count(warning) == count
