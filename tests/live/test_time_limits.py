@@ -3,6 +3,7 @@
 All requests to all faulty endpoints are sent at once, before the first test.
 """
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,17 +15,21 @@ from lxml import etree
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.callers import AUTHORIZATION
 from tests.support.endpoints import (
+    continuing_endpoint,
     dripping_body_endpoint,
+    dripping_handshake_endpoint,
     dripping_head_endpoint,
+    dripping_proxy,
     full_endpoint,
     refusing_endpoint,
     resetting_endpoint,
     silent_endpoint,
+    tiny_chunks_endpoint,
     truncating_endpoint,
     unknown_endpoint,
     untrusted_endpoint,
 )
-from tests.support.servers import gunicorn
+from tests.support.servers import WORKER, gunicorn
 
 DEADLINE = 15
 CREATE = f"{SNAPSHOTS}?volume_id=vol-12345678"
@@ -38,10 +43,15 @@ REQUESTS = {
 }
 
 SLOW = "did not respond before the deadline"
+NOT_REACHED = "was not reached before the deadline"
 ENDPOINTS = {
     silent_endpoint: "did not respond",
     dripping_head_endpoint: SLOW,
     dripping_body_endpoint: SLOW,
+    continuing_endpoint: SLOW,
+    tiny_chunks_endpoint: SLOW,
+    dripping_handshake_endpoint: NOT_REACHED,
+    dripping_proxy: NOT_REACHED,
     full_endpoint: "did not accept the connection in time",
     refusing_endpoint: "cannot be reached",
     resetting_endpoint: "closed the connection",
@@ -55,12 +65,20 @@ MAY_HAVE_CREATED = [
     silent_endpoint,
     dripping_head_endpoint,
     dripping_body_endpoint,
+    continuing_endpoint,
+    tiny_chunks_endpoint,
     resetting_endpoint,
     truncating_endpoint,
 ]
 """Endpoints that receive a request."""
 
-CERTAINLY_NOT_CREATED = [full_endpoint, refusing_endpoint, unknown_endpoint]
+CERTAINLY_NOT_CREATED = [
+    dripping_handshake_endpoint,
+    dripping_proxy,
+    full_endpoint,
+    refusing_endpoint,
+    unknown_endpoint,
+]
 
 
 class Outcome(NamedTuple):
@@ -92,8 +110,10 @@ def run(tmp_path_factory):
         def start(endpoint):
             folder = tmp_path_factory.mktemp(endpoint.__name__)
             url = stack.enter_context(endpoint())
-            threads = ("--worker-class=gthread", f"--threads={2 * len(REQUESTS)}")
-            server = gunicorn(folder, url, *threads, options={"deadline": DEADLINE})
+            env = dict(os.environ)
+            if endpoint is dripping_proxy:
+                env["HTTPS_PROXY"], url = url, "https://ec2.example.org"
+            server = gunicorn(folder, url, *WORKER, options={"deadline": DEADLINE}, env=env)
             return stack.enter_context(server)
 
         servers = dict(zip(ENDPOINTS, map(start, ENDPOINTS), strict=True))

@@ -107,6 +107,54 @@ def dripping_body_endpoint() -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def dripping_handshake_endpoint() -> Iterator[str]:
+    """Answer a TLS handshake with a record that arrives byte by byte."""
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        _drip(connection, b"\x16\x03\x03\x40\x00\x02")
+
+    with _accepting(drip) as url:
+        yield url.replace("http:", "https:")
+
+
+@contextmanager
+def dripping_proxy() -> Iterator[str]:
+    """Answer CONNECT with a status line that arrives byte by byte."""
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        _drip(connection, b"HTTP/1.1 200 OK\r\nX-Padding: ")
+
+    with _accepting(drip) as url:
+        yield url
+
+
+@contextmanager
+def continuing_endpoint() -> Iterator[str]:
+    """Send ``100 Continue`` without end, at full speed."""
+    with _serving(lambda connection: _flood(connection, b"HTTP/1.1 100 Continue\r\n\r\n")) as url:
+        yield url
+
+
+@contextmanager
+def tiny_chunks_endpoint() -> Iterator[str]:
+    """Send a body in chunks of one byte without end, at full speed."""
+
+    def flood(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        _flood(connection, b"1\r\nx\r\n")
+
+    with _serving(flood) as url:
+        yield url
+
+
+def _flood(connection: socket.socket, data: bytes) -> None:
+    while True:
+        connection.sendall(data * 1000)
+
+
 def _drip(connection: socket.socket, begin: bytes) -> None:
     for byte in chain(begin, repeat(ord("x"))):
         connection.sendall(bytes([byte]))
@@ -117,23 +165,33 @@ def _drip(connection: socket.socket, begin: bytes) -> None:
 
 @contextmanager
 def _serving(respond: Callable[[socket.socket], None]) -> Iterator[str]:
+    with _accepting(lambda connection: _respond(connection, respond)) as url:
+        yield url
+
+
+@contextmanager
+def _accepting(serve: Callable[[socket.socket], None]) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_serve, args=(listener, respond), daemon=True).start()
+        threading.Thread(target=_serve, args=(listener, serve), daemon=True).start()
         yield _url(listener)
 
 
-def _serve(listener: socket.socket, respond: Callable[[socket.socket], None]) -> None:
+def _serve(listener: socket.socket, serve: Callable[[socket.socket], None]) -> None:
     while True:
         try:
             connection, _ = listener.accept()
         except OSError:
             return
-        threading.Thread(target=_respond, args=(connection, respond), daemon=True).start()
+        threading.Thread(target=_closing, args=(connection, serve), daemon=True).start()
+
+
+def _closing(connection: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    with connection, suppress(OSError):
+        serve(connection)
 
 
 def _respond(connection: socket.socket, respond: Callable[[socket.socket], None]) -> None:
-    with connection, suppress(OSError):
-        request = b""
-        while b"\r\n\r\nAction=" not in request:
-            request += connection.recv(65536)
-        respond(connection)
+    request = b""
+    while b"\r\n\r\nAction=" not in request:
+        request += connection.recv(65536)
+    respond(connection)
