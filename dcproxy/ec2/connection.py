@@ -26,6 +26,9 @@ MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 
 _IDLE_SECONDS = 30.0
 
+_TURN_SECONDS = 0.000001
+"""Not 0: gevent runs fifty greenlets that sleep for 0 before it looks at timers and sockets."""
+
 
 class ResponseTooLongError(Exception):
     """A response, or what stands in its place, exceeds ``MAX_RESPONSE_BYTES``."""
@@ -73,7 +76,8 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        time.sleep(0)  # that of gevent, where it has replaced the blocking calls
+        if self._bytes_left < MAX_RESPONSE_BYTES:  # the first read waits by itself
+            time.sleep(_TURN_SECONDS)
         count: int | None = self._raw.readinto(buffer)
         self._bytes_left -= count or 0
         if self._bytes_left < 0:
