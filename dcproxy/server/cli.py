@@ -3,12 +3,10 @@
 import argparse
 import os
 import re
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from configparser import InterpolationError
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +20,7 @@ from dcproxy.app import app_factory
 from dcproxy.server import mock
 from dcproxy.server.arbiter import Server
 from dcproxy.server.log_format import has_section
-from dcproxy.server.metrics import MULTIPROCESS_FOLDER
+from dcproxy.server.metrics import shared_folder
 from dcproxy.server.transport import port_or_path
 from dcproxy.settings import SettingError, Settings, from_options, setting_error
 
@@ -74,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("the mock EC2 is not installed: pip install 'dcproxy[mock]'")
     with ExitStack() as stack:
         try:
-            hooks = stack.enter_context(_metrics_folder())
+            hooks = stack.enter_context(shared_folder())
             _serve(given, stack, hooks)
         except SettingError as error:
             parser.exit(2, f"{parser.prog}: error: {error}\n")
@@ -163,34 +161,6 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return path
-
-
-@contextmanager
-def _metrics_folder() -> Iterator[dict[str, Any]]:
-    """Provide the folder in which workers share metrics: the operator's, or a temporary one.
-
-    Yields the hooks of gunicorn for it. Raises ``SettingError`` when the folder is not writable.
-    """
-    if folder := os.environ.get(MULTIPROCESS_FOLDER):
-        if not os.access(folder, os.W_OK):
-            raise SettingError(f"{MULTIPROCESS_FOLDER} = {folder!r} is not a writable folder")
-        yield {}
-        return
-    try:
-        folder = tempfile.mkdtemp(prefix="dcproxy-metrics-")
-    except OSError as error:
-        raise SettingError(f"the metrics need a writable temporary folder: {error}") from error
-    os.environ[MULTIPROCESS_FOLDER] = folder
-    owner = os.getpid()
-    try:
-        yield {
-            "on_starting": lambda arbiter: os.chown(folder, arbiter.cfg.uid, arbiter.cfg.gid),
-            # A new master creates its own folder.
-            "pre_exec": lambda arbiter: arbiter.cfg.env_orig.pop(MULTIPROCESS_FOLDER, None),
-        }
-    finally:
-        if os.getpid() == owner:  # not in a forked worker that ends
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -> None:

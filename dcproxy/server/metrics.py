@@ -7,12 +7,15 @@ ended, so that the sums never decrease and reloads do not add files.
 
 import fcntl
 import os
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from itertools import count, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from wsgiref.types import WSGIApplication
 
 from prometheus_client import (
@@ -25,6 +28,8 @@ from prometheus_client import (
     multiprocess,
     values,
 )
+
+from dcproxy.settings import SettingError
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -159,3 +164,31 @@ def exposition() -> WSGIApplication:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return make_wsgi_app(registry)
+
+
+@contextmanager
+def shared_folder() -> Iterator[dict[str, Any]]:
+    """Provide the folder in which workers share metrics: the operator's, or a temporary one.
+
+    Yields the hooks of gunicorn for it. Raises ``SettingError`` when the folder is not writable.
+    """
+    if folder := os.environ.get(MULTIPROCESS_FOLDER):
+        if not os.access(folder, os.W_OK):
+            raise SettingError(f"{MULTIPROCESS_FOLDER} = {folder!r} is not a writable folder")
+        yield {}
+        return
+    try:
+        folder = tempfile.mkdtemp(prefix="dcproxy-metrics-")
+    except OSError as error:
+        raise SettingError(f"the metrics need a writable temporary folder: {error}") from error
+    os.environ[MULTIPROCESS_FOLDER] = folder
+    owner = os.getpid()
+    try:
+        yield {
+            "on_starting": lambda arbiter: os.chown(folder, arbiter.cfg.uid, arbiter.cfg.gid),
+            # A new master creates its own folder.
+            "pre_exec": lambda arbiter: arbiter.cfg.env_orig.pop(MULTIPROCESS_FOLDER, None),
+        }
+    finally:
+        if os.getpid() == owner:  # not in a forked worker that ends
+            shutil.rmtree(folder, ignore_errors=True)
