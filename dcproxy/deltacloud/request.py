@@ -36,15 +36,18 @@ _HOST = re.compile(
 class Envelope:
     """What the response to a request depends on, whatever is wrong with the request.
 
-    ``query`` is empty when it cannot be read, ``host`` has its port and is empty when malformed,
-    ``provider`` is None when the request names none that exists. ``urls`` is None and ``id`` empty
-    until the route is known.
+    ``path`` is canonical, and ``matrix`` what it says about driver and provider. ``query`` is empty
+    when it cannot be read, ``host`` has its port and is empty when malformed, ``provider`` is None
+    when the request names none that exists. ``urls`` is None and ``id`` empty until the route is
+    known.
     """
 
     format: Format
     query: Mapping[str, str]
     query_string: str
     host: str
+    path: str
+    matrix: Matrix
     provider: str | None
     urls: Urls | None = None
     id: str = ""
@@ -54,15 +57,12 @@ class Envelope:
 class ApiRequest(Envelope):
     """One request.
 
-    ``handler`` names its operation, ``id`` the member in its path. ``path`` is canonical, and
-    ``matrix`` what it says about driver and provider. ``query`` and ``form`` are its parameters,
-    ``idempotency_key`` is the header as it was sent. ``needs_caller``: the operation calls EC2.
-    ``takes_caller``: it may call EC2 when the caller is known.
+    ``handler`` names its operation, ``id`` the member in its path. ``query`` and ``form`` are its
+    parameters, ``idempotency_key`` is the header as it was sent. ``needs_caller``: the operation
+    calls EC2. ``takes_caller``: it may call EC2 when the caller is known.
     """
 
     urls: Urls
-    path: str
-    matrix: Mapping[str, str]
     handler: str
     needs_caller: bool
     takes_caller: bool
@@ -90,13 +90,15 @@ def read_envelope(http: Request, providers: Mapping[str, str]) -> Envelope:
         format = negotiation.choose(query.get("format"), accept)
     except ApiError:
         format = negotiation.choose_for_error(accept)
-    _, matrix = _lenient_path(http.environ)
+    path, matrix = _path(http.environ)
     provider = _named("provider", http.environ, dict(matrix), query)
     return Envelope(
         format=format,
         query=query,
         query_string=http.environ.get("QUERY_STRING", ""),
         host=_host(http),
+        path=path,
+        matrix=matrix,
         provider=providers.get(provider.lower()),
     )
 
@@ -110,11 +112,14 @@ def read_request(
     request may use; empty allows any.
     """
     environ = http.environ
-    query = parameters.query(http)
+    query = envelope.query or parameters.query(http)
     negotiation.choose(query.get("format"), environ.get("HTTP_ACCEPT"))
-    path, pairs = _path(http)
-    matrix = dict(pairs)
-    if len(matrix) != len(pairs):
+    path, matrix = envelope.path, dict(envelope.matrix)
+    try:
+        environ.get("PATH_INFO", "").encode("latin-1").decode()
+    except UnicodeDecodeError as error:
+        raise ApiError(404, "There is nothing here: the path is not UTF-8.") from error
+    if len(matrix) != len(envelope.matrix):
         raise ApiError(400, "A matrix parameter is repeated: driver and provider are given once.")
     provider = _provider(environ, matrix, query, providers)
     _check_host(envelope.host, trusted_hosts)
@@ -133,7 +138,7 @@ def read_request(
         urls=Urls(http.host_url + prefix, matrix.items(), _page(http, path, match, query)),
         id=match.id,
         path=path,
-        matrix=matrix,
+        matrix=envelope.matrix,
         handler=match.handler,
         needs_caller=needs_caller,
         takes_caller=needs_caller or match.handler.endswith(".new"),
@@ -160,7 +165,7 @@ def read_form(http: Request, request: ApiRequest, providers: Mapping[str, str]) 
             raise
         form = {}
     sent = replace(request, form=form)
-    provider = _provider(http.environ, request.matrix, sent.parameters, providers)
+    provider = _provider(http.environ, dict(request.matrix), sent.parameters, providers)
     return replace(sent, provider=provider)
 
 
@@ -187,7 +192,7 @@ def is_for_collections(http: Request, collections: Collection[str]) -> bool:
     several drivers the first in the path decides, then the last in the query, then the header. The
     body is not read.
     """
-    path, matrix = _lenient_path(http.environ)
+    path, matrix = _path(http.environ)
     in_path = (value for name, value in matrix if name == "driver")
     # Rack 1 separates parameters by semicolons too.
     query = dict(parse_qsl(http.query_string.replace(";", "&")))
@@ -214,14 +219,7 @@ def _method(http: Request) -> str:
     return method
 
 
-def _path(http: Request) -> tuple[str, Matrix]:
-    try:
-        return canonical_path(http.path_info)
-    except UnicodeDecodeError as error:
-        raise ApiError(404, "There is nothing here: the path is not UTF-8.") from error
-
-
-def _lenient_path(environ: WSGIEnvironment) -> tuple[str, Matrix]:
+def _path(environ: WSGIEnvironment) -> tuple[str, Matrix]:
     path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
     return canonical_path(path)
 

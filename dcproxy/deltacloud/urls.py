@@ -78,17 +78,17 @@ def canonical_path(path: str) -> tuple[str, Matrix]:
     parameters of the first segment; empty ones do not count, and all others are dropped.
     """
     segments = path.split("/")
-    has_dots = any(_name(segment) in _DOTS for segment in segments)
+    names = [segment.partition(";")[0] for segment in segments]
+    has_dots = not _DOTS.isdisjoint(names)
     kept: list[str] = []
-    for segment in segments:
-        name = _name(segment)
+    for name, segment in zip(names, segments, strict=True):
         is_in_realm = len(kept) > 2 and kept[1] == "realms" and not has_dots
         if name == "..":
             kept = kept[:-1]
         elif name not in {"", "."} or is_in_realm:
             # The parameters of the first segment are read below.
             kept.append(name if kept else segment)
-    if kept and kept[-1] and _name(segments[-1]) in {"", *_DOTS}:
+    if kept and kept[-1] and names[-1] in {"", *_DOTS}:
         kept.append("")
     first, _, parameters = kept[0].partition(";") if kept else ("", "", "")
     if f"/{first}" != ENTRY_POINT:
@@ -101,7 +101,3 @@ def canonical_path(path: str) -> tuple[str, Matrix]:
 
 
 _DOTS = {".", ".."}
-
-
-def _name(segment: str) -> str:
-    return segment.partition(";")[0]
