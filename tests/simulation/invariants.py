@@ -19,7 +19,7 @@ WRONG_SNAPSHOT = "h: a 201 names a snapshot with other parameters"
 INTERNAL_ERROR = "i: a fault inside dcproxy"
 NOT_QUIET = "j: the world does not become quiet"
 GOOD_ONE_DELETED = "k: a good snapshot deleted although no other good one stays"
-DIFFERENT_ANSWERS = "l: a repetition is not answered with the snapshot that EC2 shows for its key"
+DIFFERENT_ANSWERS = "l: a repetition is not answered with the oldest good snapshot of its key"
 UNSEARCHED_CREATE = "m: a create sent, or answered after two, without the search that must precede"
 CREATE_WITHOUT_CLIENT = "n: a create sent first after its client had left"
 RESENT_WITH_KEY = "o: a create with a key sent again after a lost response"
@@ -157,6 +157,8 @@ def _keyed(outcome: Outcome) -> Iterator[Violation]:
         same = [snapshot for snapshot in shown if snapshot.sender.group == request.group]
         if same and answered is not None and _age(answered) > min(map(_age, same)):
             yield Violation(DIFFERENT_ANSWERS, f"{request.name}: {_named([answered, *same])}")
+        if answered is not None and not request.sends and _had_failed(answered, searched_at):
+            yield Violation(DIFFERENT_ANSWERS, f"{request.name}: {answered.id} had failed")
         yield from _new_with_key(request, outcome)
 
 
@@ -175,6 +177,10 @@ def _new_with_key(request: ClientRequest, outcome: Outcome) -> Iterator[Violatio
     ]
     if (not request.is_shown or len(usable) > 1) and not request.is_warned:
         yield Violation(NOT_REPORTED, f"{request.name}: {_named(usable)}")
+
+
+def _had_failed(snapshot: Snapshot, at: float | None) -> bool:
+    return snapshot.end_state == "error" and at is not None and snapshot.ends_at <= at
 
 
 def _age(snapshot: Snapshot) -> tuple[str, str]:

@@ -100,6 +100,16 @@ def test_answer_that_is_younger_than_what_ec2_showed():
     assert found(requests, [one, two]) == []
 
 
+def test_answer_that_names_what_had_failed():
+    requests, [one, two] = two_of_a_key(first_search_at=20.0)
+    requests[1].snapshot_id = "snap-1"
+    one.end_state = "error"
+    two.visible_at = (30.0,)
+    assert found(requests, [one, two]) == [invariants.DIFFERENT_ANSWERS]
+    requests[1].first_search_at = 9.0
+    assert found(requests, [one, two]) == []
+
+
 def new_of_a_key(**fields):
     fields = {"effects": 1, "effect_at": 1.0, "answered_at": 1.5} | fields
     only = request(key="k", snapshot_id="snap-1", **fields)

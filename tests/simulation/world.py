@@ -366,10 +366,13 @@ def _lost_response_with_lag(random: Random) -> Scenario:
     client = ClientPlan(
         name="client0", account="AKIDALICE", region=replica.REGIONS[0], volume_id="vol-11111111"
     )
+    script = {"CreateSnapshot": ["lost_response"]}
+    if random.random() < 0.3:
+        script["DescribeSnapshots"] = ["error_without_effect"] * 9
     return Scenario(
         clients=[client],
-        behaviour=Behaviour(lag=(random.choice((5.0, 10.0)), 20.0)),
-        faults=Faults(script={"CreateSnapshot": ["lost_response"]}),
+        behaviour=Behaviour(lag=random.choice(((3.0, 6.0), (5.0, 20.0), (10.0, 20.0)))),
+        faults=Faults(script=script),
     )
 
 
