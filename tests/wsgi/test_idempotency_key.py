@@ -135,3 +135,12 @@ def test_nothing_is_sent_when_the_first_search_fails(scenario):
     ec2.list_faults = [DENIED]
     scenario.create(headers=KEY, status=502)
     assert "CreateSnapshot" not in ec2.actions
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, 201), (9, 502)])
+def test_snapshot_that_vanishes_from_the_search_is_not_a_404(scenario, times, status):
+    """The search names no id: it is repeated like any read."""
+    ec2 = scenario.model()
+    ec2.list_faults = [error_response("InvalidSnapshot.NotFound")] * times
+    scenario.create(headers=KEY, status=status)
+    assert len(ec2.snapshots) == (status == 201)

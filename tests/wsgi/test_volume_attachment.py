@@ -239,3 +239,13 @@ def test_attach_without_a_free_device_is_400_that_asks_for_one(programmed_client
     response = programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=400)
     assert message_of(response).startswith("device is missing")
     assert "AttachVolume" not in model.actions
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, 202), (9, 502)])
+def test_other_volume_that_vanishes_is_not_a_404(programmed_client, model, times, status):
+    """The search for a free device names no volume."""
+    vanished = not_executed(error_response("InvalidVolume.NotFound"))
+    model.faults["DescribeVolumes"] = [(None, True), *[vanished] * times]
+    given = {"instance_id": INSTANCE}
+    programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=status)
+    assert model.actions.count("AttachVolume") == (status == 202)
