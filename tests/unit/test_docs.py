@@ -48,8 +48,6 @@ OBSERVABILITY = read_page("docs/observability.md")
 # The changelog names what earlier releases had.
 CURRENT_PAGES = [page for page in pages() if page != "CHANGELOG.md"]
 
-MAX_PROSE_COLUMNS = 120
-MAX_README_LINES = 150
 MAX_SCREENSHOT_BYTES = 100_000
 
 # Messages in docs/troubleshooting.md that are Debian's Python's.
@@ -465,17 +463,6 @@ def test_default_time_limit_is_the_one_of_the_options():
     assert float(seconds) == Settings().deadline
 
 
-def test_readme_is_short():
-    assert len(read_page("README.md").splitlines()) <= MAX_README_LINES
-
-
 def test_screenshot_is_small():
     screenshot = ROOT / "docs/images/storage-snapshots.png"
     assert screenshot.stat().st_size <= MAX_SCREENSHOT_BYTES
-
-
-@pytest.mark.parametrize("page", pages())
-def test_prose_is_wrapped(page):
-    lines = without_code_blocks(read_page(page)).splitlines()
-    prose = [line for line in lines if not line.startswith("|")]
-    assert [line for line in prose if len(line) > MAX_PROSE_COLUMNS] == []
