@@ -446,13 +446,20 @@ def test_index_links_every_page():
 
 def test_index_of_decisions_equals_their_headings():
     folder = ROOT / "docs/decisions"
-    assert table(read_page("docs/decisions/README.md"), "record", "decision") == [
-        {
-            "record": f"[{path.name[:4]}]({path.name})",
-            "decision": path.read_text().splitlines()[0].removeprefix(f"# {path.name[:4]}: "),
-        }
-        for path in sorted(folder.glob("0*.md"))
-    ]
+    records = []
+    for path in sorted(folder.glob("0*.md")):
+        heading, _, status, *_ = path.read_text().splitlines()
+        word = re.match(r"Status: (accepted|superseded by \[)", status)
+        assert word, path.name
+        records.append(
+            {
+                "record": f"[{path.name[:4]}]({path.name})",
+                "decision": heading.removeprefix(f"# {path.name[:4]}: "),
+                "status": word[1].partition(" ")[0],
+            }
+        )
+    index = table(read_page("docs/decisions/README.md"), "record", "decision", "status")
+    assert index == records
 
 
 # Figures and sizes
