@@ -195,10 +195,10 @@ class Settings:
         _whole_number(1, 10), "EC2 requests per call, the first one included.", 3
     )
     capacity: int = _option(
-        _whole_number(1, 10_000), "Requests of a worker that may call EC2 at the same time.", 128
+        _whole_number(1, 10_000), "Calls of EC2 that a worker makes at the same time.", 128
     )
     share_per_key: int = _option(
-        _whole_number(1, 100), "Percentage of `capacity` for requests with one access key.", 50
+        _whole_number(1, 100), "Percentage of `capacity` for one caller.", 50
     )
     create_tag: bool = _option(
         _SWITCH, "Whether each new snapshot carries the tag that makes its creation safe.", True
