@@ -121,9 +121,8 @@ def test_options_of_an_example_are_allowed(text):
             from_options({name: value for name, value in section.items() if name != "use"})
 
 
-@pytest.mark.parametrize("page", ["docs/configuration.md", "docs/deployment.md"])
-def test_example_of_a_wrong_option_is_its_message(page):
-    [quoted] = re.findall(r"(?m)^dcproxy: error: \S+/proxy\.ini: (.*)$", read_page(page))
+def test_example_of_a_wrong_option_is_its_message():
+    [quoted] = re.findall(r"(?m)^dcproxy: error: \S+/proxy\.ini: (.*)$", CONFIGURATION)
     name, value = re.search(r"option (\w+) = '(.*?)'", quoted).groups()
     with pytest.raises(SettingError) as caught:
         from_options({name: value})
