@@ -125,7 +125,8 @@ def _table(start: int, rules: Rules, options: argparse.Namespace) -> int:
             print(f"| {mutation.rule} | `{name}` | none | |", flush=True)
         else:
             seed, names, _ = found
-            print(f"| {mutation.rule} | `{name}` | {seed} | {'; '.join(names)} |", flush=True)
+            letters = ", ".join(name[0] for name in names)
+            print(f"| {mutation.rule} | `{name}` | {seed} | {letters} |", flush=True)
     return 0 if is_complete else 1
 
 

@@ -339,8 +339,11 @@ def test_named_paths_exist(page):
     assert [path for path in named - EXAMPLE_PATHS if not (ROOT / path).exists()] == []
 
 
-def test_guarantees_name_tests():
-    for row in table(read_page("docs/guarantees.md"), "guarantee", "verified by"):
+def test_guarantees_name_their_condition_and_their_tests():
+    rows = table(read_page("docs/guarantees.md"), "guarantee", "condition", "verified by")
+    assert rows
+    for row in rows:
+        assert row["condition"], row["guarantee"]
         tests = re.findall(r"\[`(tests/\w+/test_\w+\.py)`\]\(\.\./\1\)", row["verified by"])
         assert tests, row["guarantee"]
         assert all((ROOT / test).is_file() for test in tests)
