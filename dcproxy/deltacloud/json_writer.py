@@ -125,7 +125,31 @@ def _realm(urls: Urls, realm: Realm) -> dict[str, Any]:
     }
 
 
+def _driver(driver: Driver) -> dict[str, Any]:
+    return {"name": driver.name, "entrypoints": {driver.id: dict(driver.providers)}}
+
+
+def _collection_docs(urls: Urls, collection: protocol.Collection) -> dict[str, Any]:
+    operations = [
+        {
+            "name": operation.name,
+            "method": operation.method,
+            "description": operation.description,
+            "params": [{"name": name, "type": type} for name, type in operation.parameters],
+        }
+        for operation in collection.operations
+    ]
+    return {**_summary(urls, collection), "operations": operations}
+
+
+def _summary(urls: Urls, collection: protocol.Collection) -> dict[str, str]:
+    url = urls.member("docs", collection.name)
+    return {"name": collection.name, "url": url, "description": collection.description}
+
+
 _MEMBERS: dict[str, tuple[str, Callable[[Urls], Callable[[Any], dict[str, Any]]]]] = {
+    "docs": ("docs", lambda urls: partial(_collection_docs, urls)),
+    "drivers": ("driver", lambda urls: lambda driver: {"id": driver.id, **_driver(driver)}),
     "realms": ("realm", lambda urls: partial(_realm, urls)),
     "storage_snapshots": ("storage_snapshot", _snapshot_value),
     "storage_volumes": ("storage_volume", lambda urls: partial(_volume, urls)),
@@ -138,43 +162,9 @@ def drivers(drivers: Sequence[Driver], urls: Urls) -> str:
     return _dump({driver.id: _driver(driver) for driver in drivers})
 
 
-def driver(driver: Driver, urls: Urls) -> str:
-    """Write a driver with the entry points of its providers."""
-    return _dump({"driver": {"id": driver.id, **_driver(driver)}})
-
-
-def _driver(driver: Driver) -> dict[str, Any]:
-    return {"name": driver.name, "entrypoints": {driver.id: dict(driver.providers)}}
-
-
 def docs(urls: Urls) -> str:
     """Write the list of documented collections."""
-    collections = [
-        {"name": name, "url": urls.member("docs", name), "description": collection.description}
-        for name, collection in protocol.COLLECTIONS.items()
-    ]
-    return _dump({"docs": collections})
-
-
-def collection_docs(name: str, urls: Urls) -> str:
-    """Write the documentation of a collection: its operations and their parameters."""
-    documented = protocol.COLLECTIONS[name]
-    operations = [
-        {
-            "name": operation.name,
-            "method": operation.method,
-            "description": operation.description,
-            "params": [parameter._asdict() for parameter in operation.parameters],
-        }
-        for operation in documented.operations
-    ]
-    collection = {
-        "name": name,
-        "url": urls.member("docs", name),
-        "description": documented.description,
-        "operations": operations,
-    }
-    return _dump({"docs": collection})
+    return _dump({"docs": [_summary(urls, each) for each in protocol.COLLECTIONS.values()]})
 
 
 def error(error: ErrorDocument, urls: Urls | None) -> str:

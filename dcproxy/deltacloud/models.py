@@ -8,7 +8,7 @@ Unknown values are empty texts; an id is never empty.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dcproxy.deltacloud.protocol import Action
+from dcproxy.deltacloud.protocol import Action, Collection
 
 
 class SnapshotDetails(NamedTuple):
@@ -71,7 +71,7 @@ class StorageVolume(NamedTuple):
     actions: Sequence[Action]
 
     @property
-    def is_creating(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether EC2 is still making the volume."""
         return self.state == "CREATING"
 
@@ -92,8 +92,8 @@ class Driver(NamedTuple):
     providers: Mapping[str, str]
 
 
-Model = StorageSnapshot | StorageVolume | Realm
-"""A member of a collection."""
+Model = StorageSnapshot | StorageVolume | Realm | Driver | Collection
+"""A member of a collection; a collection is a member of ``docs``."""
 
 
 class ErrorDocument(NamedTuple):

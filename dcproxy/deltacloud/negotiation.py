@@ -31,14 +31,8 @@ class Renderer(Protocol):
     def drivers(self, drivers: Sequence[Driver], urls: Urls) -> str:
         """Write the list of drivers."""
 
-    def driver(self, driver: Driver, urls: Urls) -> str:
-        """Write a driver with the entry points of its providers."""
-
     def docs(self, urls: Urls) -> str:
         """Write the list of documented collections."""
-
-    def collection_docs(self, name: str, urls: Urls) -> str:
-        """Write the documentation of a collection: its operations and their parameters."""
 
     def error(self, error: ErrorDocument, urls: Urls | None) -> str:
         """Write an error; ``urls`` is None when the path of the request is unknown."""

@@ -21,20 +21,20 @@ class Feature(NamedTuple):
     parameter: str
 
 
-class Parameter(NamedTuple):
-    """A parameter of an operation; ``type`` is ``required`` or ``optional``."""
-
-    name: str
-    type: str
-
-
 class Operation(NamedTuple):
-    """An operation of a collection, as its documentation has it."""
+    """An operation of a collection, as its documentation has it, with its parameters."""
 
     name: str
     method: str
     description: str
-    parameters: tuple[Parameter, ...] = ()
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """The name of each parameter, and ``required`` or ``optional``."""
+        required = [(name, "required") for name in self.required]
+        return [*required, *((name, "optional") for name in self.optional)]
 
 
 class Action(NamedTuple):
@@ -53,80 +53,65 @@ DESTROY = Action("destroy", "delete", "")
 class Collection(NamedTuple):
     """A collection; its operations have the names of Deltacloud."""
 
+    name: str
     description: str
     operations: tuple[Operation, ...]
     features: tuple[Feature, ...] = ()
 
 
-_ID = Parameter("id", "required")
-
-
-def _read_only(members: str, member: str) -> tuple[Operation, ...]:
+def _reads(members: str, member: str, *filters: str) -> tuple[Operation, ...]:
     return (
-        Operation("index", "GET", f"List {members}", (Parameter("id", "optional"),)),
-        Operation("show", "GET", f"Show {member}", (_ID,)),
+        Operation("index", "GET", f"List {members}", optional=("id", *filters)),
+        Operation("show", "GET", f"Show {member}", ("id",)),
     )
 
 
-COLLECTIONS: dict[str, Collection] = {
-    "drivers": Collection("The cloud and its providers", _read_only("drivers", "a driver")),
-    "realms": Collection("The availability zones of EC2", _read_only("realms", "a realm")),
-    "storage_snapshots": Collection(
-        "Snapshots of storage volumes",
-        (
-            Operation(
-                "index",
-                "GET",
-                "List storage snapshots",
-                (Parameter("id", "optional"), Parameter("owner_id", "optional")),
-            ),
-            Operation("show", "GET", "Show a storage snapshot", (_ID,)),
-            Operation(
-                "create",
-                "POST",
-                "Create a storage snapshot",
-                (
-                    Parameter("volume_id", "required"),
-                    Parameter("name", "optional"),
-                    Parameter("description", "optional"),
-                ),
-            ),
-            Operation("destroy", "DELETE", "Delete a storage snapshot", (_ID,)),
+_DRIVERS = Collection("drivers", "The cloud and its providers", _reads("drivers", "a driver"))
+_REALMS = Collection("realms", "The availability zones of EC2", _reads("realms", "a realm"))
+_STORAGE_SNAPSHOTS = Collection(
+    "storage_snapshots",
+    "Snapshots of storage volumes",
+    (
+        *_reads("storage snapshots", "a storage snapshot", "owner_id"),
+        Operation(
+            "create", "POST", "Create a storage snapshot", ("volume_id",), ("name", "description")
         ),
-        (
-            Feature("owner_id", "index", "owner_id"),
-            Feature("snapshot_name", "create", "name"),
-            Feature("snapshot_description", "create", "description"),
-        ),
+        Operation("destroy", "DELETE", "Delete a storage snapshot", ("id",)),
     ),
-    "storage_volumes": Collection(
-        "Storage volumes",
-        (
-            *_read_only("storage volumes", "a storage volume"),
-            Operation(
-                "create",
-                "POST",
-                "Create a storage volume, empty or from a snapshot",
-                (
-                    Parameter("snapshot_id", "optional"),
-                    Parameter("capacity", "optional"),
-                    Parameter("realm_id", "optional"),
-                    Parameter("name", "optional"),
-                    Parameter("description", "optional"),
-                ),
-            ),
-            Operation("destroy", "DELETE", "Delete a storage volume", (_ID,)),
-            Operation(
-                "attach",
-                "POST",
-                "Attach a storage volume to an instance",
-                (_ID, Parameter("instance_id", "required"), Parameter("device", "optional")),
-            ),
-            Operation("detach", "POST", "Detach a storage volume from its instance", (_ID,)),
-        ),
-        (
-            Feature("volume_name", "create", "name"),
-            Feature("volume_description", "create", "description"),
-        ),
+    (
+        Feature("owner_id", "index", "owner_id"),
+        Feature("snapshot_name", "create", "name"),
+        Feature("snapshot_description", "create", "description"),
     ),
+)
+_STORAGE_VOLUMES = Collection(
+    "storage_volumes",
+    "Storage volumes",
+    (
+        *_reads("storage volumes", "a storage volume"),
+        Operation(
+            "create",
+            "POST",
+            "Create a storage volume, empty or from a snapshot",
+            optional=("snapshot_id", "capacity", "realm_id", "name", "description"),
+        ),
+        Operation("destroy", "DELETE", "Delete a storage volume", ("id",)),
+        Operation(
+            "attach",
+            "POST",
+            "Attach a storage volume to an instance",
+            ("id", "instance_id"),
+            ("device",),
+        ),
+        Operation("detach", "POST", "Detach a storage volume from its instance", ("id",)),
+    ),
+    (
+        Feature("volume_name", "create", "name"),
+        Feature("volume_description", "create", "description"),
+    ),
+)
+COLLECTIONS = {
+    collection.name: collection
+    for collection in (_DRIVERS, _REALMS, _STORAGE_SNAPSHOTS, _STORAGE_VOLUMES)
 }
+"""In the order of the entry point."""

@@ -36,23 +36,17 @@ def headers() -> Mapping[str, str]:
 def entry_point(provider: str | None, urls: Urls) -> str:
     """Write the entry point; ``provider`` is the one that the request named."""
     of_provider = f" provider='{escape(provider)}'" if provider else ""
-    links = "".join(
-        f"  <link rel='{name}' href='{escape(urls.collection(name))}'>\n"
-        + "".join(map(_feature, collection.features))
-        + "  </link>\n"
-        for name, collection in protocol.COLLECTIONS.items()
-    )
-    return (
-        f"{_DECLARATION}<api driver='{protocol.DRIVER}' version='{protocol.VERSION}'"
-        f"{of_provider}>\n{links}</api>\n"
-    )
-
-
-def _feature(feature: protocol.Feature) -> str:
-    return (
-        f"    <feature name='{feature.name}' rel='{feature.operation}'>"
-        f"<param name='{feature.parameter}'/></feature>\n"
-    )
+    root = f"<api driver='{protocol.DRIVER}' version='{protocol.VERSION}'{of_provider}>"
+    links = ""
+    for name, collection in protocol.COLLECTIONS.items():
+        features = "".join(
+            f"    <feature name='{feature.name}' rel='{feature.operation}'>"
+            f"<param name='{feature.parameter}'/></feature>\n"
+            for feature in collection.features
+        )
+        href = escape(urls.collection(name))
+        links += f"  <link rel='{name}' href='{href}'>\n{features}  </link>\n"
+    return f"{_DECLARATION}{root}\n{links}</api>\n"
 
 
 def collection(name: str, pages: Iterable[Sequence[Model]], urls: Urls) -> Iterator[str]:
@@ -151,7 +145,46 @@ def _realm(urls: Urls, realm: Realm) -> str:
     )
 
 
+def _driver(urls: Urls, driver: Driver) -> str:
+    providers = "".join(
+        f"  <provider id='{provider}'>"
+        f"<entrypoint kind='{driver.id}'>{escape(host)}</entrypoint></provider>\n"
+        for provider, host in driver.providers.items()
+    )
+    return _driver_element(urls, driver, providers)
+
+
+def _driver_element(urls: Urls, driver: Driver, providers: str) -> str:
+    return (
+        f"<driver href='{_href(urls, 'drivers', driver.id)}' id='{driver.id}'>\n"
+        f"  <name>{driver.name}</name>\n{providers}</driver>\n"
+    )
+
+
+def _collection_docs(urls: Urls, collection: protocol.Collection) -> str:
+    href = escape(urls.collection(collection.name))
+    operations = ""
+    for operation in collection.operations:
+        parameters = "".join(
+            f"        <parameter name='{name}' type='{type}'><class>string</class></parameter>\n"
+            for name, type in operation.parameters
+        )
+        operations += (
+            f"      <operation name='{operation.name}' method='{operation.method}' href='{href}'>\n"
+            f"        <description>{operation.description}</description>\n"
+            f"{parameters}      </operation>\n"
+        )
+    return (
+        "<docs status='supported'>\n"
+        f"  <collection url='{_href(urls, 'docs', collection.name)}' name='{collection.name}'>\n"
+        f"    <description>{collection.description}</description>\n"
+        f"    <operations>\n{operations}    </operations>\n  </collection>\n</docs>\n"
+    )
+
+
 _WRITERS: dict[str, Callable[[Urls, str], Callable[[Any], str]]] = {
+    "docs": lambda urls, indent: partial(_collection_docs, urls),
+    "drivers": lambda urls, indent: partial(_driver, urls),
     "realms": lambda urls, indent: partial(_realm, urls),
     "storage_snapshots": _snapshot_writer,
     "storage_volumes": lambda urls, indent: partial(_volume, urls),
@@ -161,32 +194,11 @@ _WRITERS: dict[str, Callable[[Urls, str], Callable[[Any], str]]] = {
 
 def drivers(drivers: Sequence[Driver], urls: Urls) -> str:
     """Write the list of drivers."""
-    members = "".join(
-        _driver(driver, "".join(f"  <provider id='{id}'/>\n" for id in driver.providers), urls)
-        for driver in drivers
-    )
+    members = ""
+    for driver in drivers:
+        providers = "".join(f"  <provider id='{id}'/>\n" for id in driver.providers)
+        members += _driver_element(urls, driver, providers)
     return f"{_DECLARATION}<drivers>\n{members}</drivers>\n"
-
-
-def driver(driver: Driver, urls: Urls) -> str:
-    """Write a driver with the entry points of its providers."""
-    providers = "".join(
-        f"  <provider id='{provider}'>"
-        f"<entrypoint kind='{driver.id}'>{escape(host)}</entrypoint></provider>\n"
-        for provider, host in driver.providers.items()
-    )
-    return _DECLARATION + _driver(driver, providers, urls)
-
-
-def _driver(driver: Driver, providers: str, urls: Urls) -> str:
-    return (
-        f"<driver href='{_href(urls, 'drivers', driver.id)}' id='{driver.id}'>\n"
-        f"  <name>{driver.name}</name>\n{providers}</driver>\n"
-    )
-
-
-def _href(urls: Urls, collection: str, id: str) -> str:
-    return str(escape(urls.member(collection, id)))
 
 
 def docs(urls: Urls) -> str:
@@ -199,30 +211,8 @@ def docs(urls: Urls) -> str:
     return f"{_DECLARATION}<docs status='supported'>\n{collections}</docs>\n"
 
 
-def collection_docs(name: str, urls: Urls) -> str:
-    """Write the documentation of a collection: its operations and their parameters."""
-    documented = protocol.COLLECTIONS[name]
-    return (
-        f"{_DECLARATION}<docs status='supported'>\n"
-        f"  <collection url='{_href(urls, 'docs', name)}' name='{name}'>\n"
-        f"    <description>{documented.description}</description>\n    <operations>\n"
-        + "".join(_operation_docs(name, operation, urls) for operation in documented.operations)
-        + "    </operations>\n  </collection>\n</docs>\n"
-    )
-
-
-def _operation_docs(collection: str, operation: protocol.Operation, urls: Urls) -> str:
-    parameters = "".join(
-        f"        <parameter name='{parameter.name}' type='{parameter.type}'>"
-        "<class>string</class></parameter>\n"
-        for parameter in operation.parameters
-    )
-    return (
-        f"      <operation name='{operation.name}' method='{operation.method}'"
-        f" href='{escape(urls.collection(collection))}'>\n"
-        f"        <description>{operation.description}</description>\n"
-        f"{parameters}      </operation>\n"
-    )
+def _href(urls: Urls, collection: str, id: str) -> str:
+    return str(escape(urls.member(collection, id)))
 
 
 def error(error: ErrorDocument, urls: Urls | None) -> str:

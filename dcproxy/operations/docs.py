@@ -19,7 +19,7 @@ def show(call: ApiCall) -> Response:
     name = call.request.id
     if name not in COLLECTIONS:
         raise ApiError(404, f"There is no collection {name!r}: there are {', '.join(COLLECTIONS)}.")
-    document = call.renderer.collection_docs(name, call.urls)
+    document = call.renderer.member("docs", COLLECTIONS[name], call.urls)
     return document_response(call.request.format, document)
 
 

@@ -3,24 +3,25 @@
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.deltacloud.protocol import DRIVER
+from dcproxy.deltacloud.models import Driver
+from dcproxy.deltacloud.protocol import DRIVER, DRIVER_NAME
 from dcproxy.deltacloud.responses import document_response
-from dcproxy.operations import translation
 from dcproxy.operations.call import ApiCall
 
 
 def index(call: ApiCall) -> Response:
     """``GET /api/drivers``; ``?id=`` leaves that one."""
-    drivers = translation.drivers(call.client.hosts)
-    if call.request.query.get("id", DRIVER) != DRIVER:
-        drivers = []
-    document = call.renderer.drivers(drivers, call.urls)
-    return document_response(call.request.format, document)
+    drivers = [_driver(call)] if call.request.query.get("id", DRIVER) == DRIVER else []
+    return document_response(call.request.format, call.renderer.drivers(drivers, call.urls))
 
 
 def show(call: ApiCall) -> Response:
     """``GET /api/drivers/:id``."""
     if call.request.id != DRIVER:
         raise ApiError(404, f"There is no driver {call.request.id!r}, only {DRIVER}.")
-    [driver] = translation.drivers(call.client.hosts)
-    return document_response(call.request.format, call.renderer.driver(driver, call.urls))
+    document = call.renderer.member("drivers", _driver(call), call.urls)
+    return document_response(call.request.format, document)
+
+
+def _driver(call: ApiCall) -> Driver:
+    return Driver(DRIVER, DRIVER_NAME, call.client.hosts)

@@ -1,4 +1,4 @@
-"""Responses with members of collections: one, or a list paged by EC2 and streamed."""
+"""Lists of collections: paged by EC2, and streamed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -75,12 +75,6 @@ def list_response(
     if not first.next_token:
         return document_response(call.request.format, "".join(texts))
     return streaming_response(call.request.format, _stream(call, texts))
-
-
-def member_response(call: ApiCall, collection: str, model: Model, status: int = 200) -> Response:
-    """Send one member of a collection."""
-    document = call.renderer.member(collection, model, call.urls)
-    return document_response(call.request.format, document, status)
 
 
 def _stream(call: ApiCall, texts: Iterator[str]) -> Iterator[bytes]:

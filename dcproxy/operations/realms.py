@@ -3,11 +3,12 @@
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import reader
 from dcproxy.ec2.records import Zone
 from dcproxy.operations import translation
 from dcproxy.operations.call import ApiCall
-from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
+from dcproxy.operations.lists import list_response, one_or_none, paginate
 
 
 def index(call: ApiCall) -> Response:
@@ -22,7 +23,8 @@ def index(call: ApiCall) -> Response:
 def show(call: ApiCall) -> Response:
     """``GET /api/realms/:id``."""
     [realm] = translation.realms([_zone(call, call.request.id)])
-    return member_response(call, "realms", realm)
+    document = call.renderer.member("realms", realm, call.urls)
+    return document_response(call.request.format, document)
 
 
 def _zone(call: ApiCall, name: str) -> Zone:

@@ -12,14 +12,13 @@ from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Volume
-from dcproxy.operations import translation
+from dcproxy.operations import forms, lists, members, translation
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.creating.attachment import attach_volume, detach_volume
 from dcproxy.operations.creating.volume import create_volume
-from dcproxy.operations.deletion import delete, delete_by_post, see_other
-from dcproxy.operations.ids import INSTANCE_ID, SNAPSHOT_ID, VOLUME_ID, check_id
-from dcproxy.operations.lists import list_response, member_response, one_or_none, paginate
-from dcproxy.operations.pages import check_is_page, choices, create_or_form, reload
+from dcproxy.operations.members import SNAPSHOTS, VOLUMES
+
+_INSTANCE_ID = members.id_pattern("i")
 
 MAX_CAPACITY = 65_536
 """GB of the largest volume of EC2."""
@@ -27,28 +26,24 @@ MAX_CAPACITY = 65_536
 
 def index(call: ApiCall) -> Response:
     """``GET /api/storage_volumes``; ``?id=`` leaves that one."""
-    if "id" in call.request.query:
-        pages = one_or_none(lambda: _volume(call, call.request.query["id"]))
-    else:
-        page_size = call.settings.page_size
-        pages = paginate(call, reader.volumes, "DescribeVolumes", MaxResults=page_size)
-    return list_response(call, "storage_volumes", pages, translation.storage_volumes)
+    pages = members.find_all(call, VOLUMES, reader.volumes)
+    return lists.list_response(call, "storage_volumes", pages, translation.storage_volumes)
 
 
 def show(call: ApiCall) -> Response:
     """``GET /api/storage_volumes/:id``."""
-    return _volume_response(call, _volume(call, call.request.id))
+    return members.member_response(call, VOLUMES, _volume(call))
 
 
 def new(call: ApiCall) -> Response:
     """``GET /api/storage_volumes/new``: a form, available as HTML only."""
-    check_is_page(call)
+    forms.check_is_page(call)
     form = html_writer.new_storage_volume(call.request.query, call.urls, _offered_realms(call))
     return document_response(call.request.format, form)
 
 
 def _offered_realms(call: ApiCall) -> Sequence[Realm]:
-    realms = translation.realms(choices(call, reader.zones, "DescribeAvailabilityZones"))
+    realms = translation.realms(forms.choices(call, reader.zones, "DescribeAvailabilityZones"))
     return [realm for realm in realms if realm.limit is None]
 
 
@@ -57,26 +52,20 @@ def create(call: ApiCall) -> Response:
 
     They are ``snapshot_id``, ``capacity``, ``realm_id``, ``name`` and ``description``.
     """
-    return create_or_form(call, _created, _filled_form)
+    return forms.create_or_form(call, _create, _filled_form)
 
 
-def _created(call: ApiCall) -> Response:
-    volume = _create(call)
-    response = _volume_response(call, volume, 201)
-    response.location = call.urls.member("storage_volumes", volume.id)
-    return response
-
-
-def _create(call: ApiCall) -> Volume:
+def _create(call: ApiCall) -> Response:
     params = call.request.parameters
-    return create_volume(
+    volume = create_volume(
         call,
-        snapshot_id=_id_parameter(call, "snapshot_id", SNAPSHOT_ID, "snap-45b8d024"),
+        snapshot_id=_id_parameter(call, "snapshot_id", SNAPSHOTS.id, "snap-45b8d024"),
         capacity=_capacity(params.get("capacity", "")),
         realm_id=params.get("realm_id", ""),
         name=params.get("name", ""),
         description=params.get("description", ""),
     )
+    return members.member_response(call, VOLUMES, volume, 201)
 
 
 def _filled_form(call: ApiCall, document: ErrorDocument) -> str:
@@ -86,31 +75,25 @@ def _filled_form(call: ApiCall, document: ErrorDocument) -> str:
 
 def destroy(call: ApiCall) -> Response:
     """``DELETE /api/storage_volumes/:id``."""
-    check_id(VOLUME_ID, call.request.id)
-    return delete(call, "DeleteVolume", VolumeId=call.request.id)
+    return members.delete(call, VOLUMES)
 
 
 def destroy_by_post(call: ApiCall) -> Response:
     """``POST /api/storage_volumes/:id`` with ``_method=delete``, as HTML forms send it."""
-    return delete_by_post(call, "storage_volumes", destroy)
+    return members.delete_by_post(call, VOLUMES)
 
 
 def attach(call: ApiCall) -> Response:
     """``POST /api/storage_volumes/:id/attach`` with ``instance_id``, and perhaps ``device``."""
-    return create_or_form(call, _attach, _filled_page)
+    return forms.create_or_form(call, _attach, _filled_page)
 
 
 def _attach(call: ApiCall) -> Response:
-    instance_id = _id_parameter(call, "instance_id", INSTANCE_ID, "i-1a2b3c4d")
+    instance_id = _instance_id(call)
     if not instance_id:
-        raise ApiError(
-            400,
-            "instance_id is missing: it takes the id of the instance to attach the volume to.",
-            parameter="instance_id",
-        )
-    volume = _volume(call, call.request.id)
+        raise _missing_instance("it takes the id of the instance to attach the volume to")
     device = call.request.parameters.get("device", "")
-    return _accepted(call, attach_volume(call, volume, instance_id, device))
+    return _accepted(call, attach_volume(call, _volume(call), instance_id, device))
 
 
 def detach(call: ApiCall) -> Response:
@@ -118,28 +101,32 @@ def detach(call: ApiCall) -> Response:
 
     ``instance_id`` is needed for a volume that is attached to several instances.
     """
-    return create_or_form(call, _detach, _filled_page)
+    return forms.create_or_form(call, _detach, _filled_page)
 
 
 def _detach(call: ApiCall) -> Response:
-    instance_id = _id_parameter(call, "instance_id", INSTANCE_ID, "i-1a2b3c4d")
-    volume = _volume(call, call.request.id)
+    instance_id = _instance_id(call)
+    volume = _volume(call)
     mounts = volume.mounts
     if not instance_id and len(mounts) > 1:
         instances = ", ".join(mount.instance_id for mount in mounts)
-        raise ApiError(
-            400,
-            f"instance_id is missing: the volume is attached to {instances}.",
-            parameter="instance_id",
-        )
+        raise _missing_instance(f"the volume is attached to {instances}")
     if not instance_id and mounts:
         instance_id = mounts[0].instance_id
     return _accepted(call, detach_volume(call, volume, instance_id))
 
 
+def _instance_id(call: ApiCall) -> str:
+    return _id_parameter(call, "instance_id", _INSTANCE_ID, "i-1a2b3c4d")
+
+
+def _missing_instance(reason: str) -> ApiError:
+    return ApiError(400, f"instance_id is missing: {reason}.", parameter="instance_id")
+
+
 def _filled_page(call: ApiCall, document: ErrorDocument) -> str:
     try:
-        [model] = translation.storage_volumes([_volume(call, call.request.id)])
+        [model] = translation.storage_volumes([_volume(call)])
     except (ApiError, EC2Error):
         return html_writer.error(document, call.urls)
     return html_writer.storage_volume(model, call.urls, call.request.parameters, document)
@@ -147,24 +134,12 @@ def _filled_page(call: ApiCall, document: ErrorDocument) -> str:
 
 def _accepted(call: ApiCall, volume: Volume) -> Response:
     if call.request.format.is_page:
-        return see_other(call.urls.member("storage_volumes", volume.id))
-    return _volume_response(call, volume, 202)
+        return members.see_other(call.urls.member("storage_volumes", volume.id))
+    return members.member_response(call, VOLUMES, volume, 202)
 
 
-def _volume_response(call: ApiCall, volume: Volume, status: int = 200) -> Response:
-    [model] = translation.storage_volumes([volume])
-    response = member_response(call, "storage_volumes", model, status)
-    if model.is_creating:
-        reload(call, response, call.urls.member("storage_volumes", model.id))
-    return response
-
-
-def _volume(call: ApiCall, id: str) -> Volume:
-    check_id(VOLUME_ID, id)
-    page = call.ec2(reader.volumes, "DescribeVolumes", VolumeIds=[id])
-    if not page.records:
-        raise ApiError(404, f"There is no storage volume {id}.")
-    return page.records[0]
+def _volume(call: ApiCall) -> Volume:
+    return members.find(call, VOLUMES, reader.volumes, call.request.id)
 
 
 def _id_parameter(call: ApiCall, name: str, pattern: re.Pattern[str], example: str) -> str:

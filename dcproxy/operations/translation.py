@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
 
@@ -10,7 +10,6 @@ from dcproxy.deltacloud import protocol
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.deltacloud.models import (
     UNKNOWN_DETAILS,
-    Driver,
     Mount,
     Realm,
     SnapshotDetails,
@@ -159,11 +158,6 @@ def realms(zones: Iterable[Zone]) -> list[Realm]:
     return [
         Realm(zone.name, zone.state, None if zone.state == "available" else 0) for zone in zones
     ]
-
-
-def drivers(hosts: Mapping[str, str]) -> Sequence[Driver]:
-    """List the drivers; ``hosts`` maps the regions of EC2 to the hosts of their endpoints."""
-    return [Driver(protocol.DRIVER, protocol.DRIVER_NAME, hosts)]
 
 
 def provider_names(hosts: Mapping[str, str]) -> dict[str, str]:

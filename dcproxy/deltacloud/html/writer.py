@@ -191,19 +191,9 @@ def drivers(drivers: Sequence[Driver], urls: Urls) -> str:
     return _page("drivers.html", urls, drivers=drivers)
 
 
-def driver(driver: Driver, urls: Urls) -> str:
-    """Write a driver with the entry points of its providers."""
-    return _page("driver.html", urls, driver=driver)
-
-
 def docs(urls: Urls) -> str:
     """Write the list of documented collections."""
     return _page("docs.html", urls)
-
-
-def collection_docs(name: str, urls: Urls) -> str:
-    """Write the documentation of a collection: its operations and their parameters."""
-    return _page("collection_docs.html", urls, name=name, collection=protocol.COLLECTIONS[name])
 
 
 def error(error: ErrorDocument, urls: Urls | None) -> str:

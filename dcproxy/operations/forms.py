@@ -1,4 +1,4 @@
-"""What HTML pages need in addition to documents: choices and errors of a form, and a reload."""
+"""The forms of HTML pages: their choices, and their errors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +17,6 @@ from dcproxy.operations.translation import api_error
 Record = TypeVar("Record")
 
 _CHOICES_SECONDS = 2.0
-_RELOAD_SECONDS = 5
 
 
 def check_is_page(call: ApiCall) -> None:
@@ -39,15 +38,6 @@ def choices(
     except (ApiError, EC2Error):
         return ()
     return page.records
-
-
-def reload(call: ApiCall, response: Response, href: str) -> None:
-    """Let a browser load the page at ``href`` in some seconds, unless ``?reload=off`` forbids it.
-
-    The header does what ``<meta http-equiv="refresh">`` does. Other formats have no reload.
-    """
-    if call.request.format.is_page and call.request.query.get("reload") != "off":
-        response.headers["Refresh"] = f"{_RELOAD_SECONDS}; url={href}"
 
 
 def create_or_form(
