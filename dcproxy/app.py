@@ -1,16 +1,20 @@
 """The path of a request from top to bottom, and the Paste factories."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from botocore.utils import get_environ_proxies
 from webob import Request, Response
 from werkzeug.utils import import_string
 
 from dcproxy import settings
 from dcproxy.auth.caller import Caller, Callers
 from dcproxy.auth.keys import parse_credentials
-from dcproxy.auth.passwords import LoginFailedError
+from dcproxy.auth.passwords import LoginFailedError, read_passwords
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS
 from dcproxy.deltacloud.request import (
@@ -28,10 +32,10 @@ from dcproxy.operations.call import ApiCall
 from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
-from dcproxy.server import metrics
+from dcproxy.server.metrics import counting, get_metrics
 from dcproxy.server.operational import by_path, instrumented, operational_endpoints, text
 from dcproxy.server.transport import arrived_at, ignore_forwarding, trusting, warn_of_worker_class
-from dcproxy.settings import Settings
+from dcproxy.settings import Settings, without_password
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,17 @@ def _settings(global_conf: dict[str, str], options: dict[str, str]) -> Settings:
     return settings.from_options(options | of_command)
 
 
+def summary(settings: Settings) -> str:
+    """Describe for the log where EC2 is called, through what, and how many accounts there are."""
+    url = settings.ec2_endpoint_url or f"https://ec2.{settings.provider}.amazonaws.com"
+    proxy = get_environ_proxies(url).get(urlsplit(url).scheme, "none")
+    accounts = len(read_passwords(Path(settings.accounts))) if settings.accounts else 0
+    return (
+        f"EC2 {settings.ec2_endpoint_url or 'of AWS'}, proxy {without_password(proxy)}, "
+        f"CA file {os.environ.get('AWS_CA_BUNDLE') or 'default'}, accounts {accounts}"
+    )
+
+
 def filter_factory(
     global_conf: dict[str, str], **options: str
 ) -> Callable[[WSGIApplication], WSGIApplication]:
@@ -92,15 +107,17 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
     Raises ``SettingError`` for a default provider that is not a region of EC2, and for files of
     accounts that are wrong.
     """
-    recorded = metrics.get_metrics()
-    client = EC2Client(settings, runtime, recorded.record_ec2_call, recorded.record_refusal)
-    callers = Callers(settings, runtime, client.hosts, recorded.record_account_credentials)
+    metrics = get_metrics()
+    client = EC2Client(
+        settings, runtime, counting(metrics.ec2_requests), counting(metrics.requests_over_capacity)
+    )
+    callers = Callers(settings, runtime, client.hosts, counting(metrics.account_credentials))
     providers = provider_names(client.hosts)
     # Accounts have regions of their own.
     default_region = settings.provider if settings.accounts is None else ""
     nobody = Caller("", default_region, False, _require_credentials)
     operations = _operations()
-    recorded.begin({*operations, "none"}, ACTIONS)
+    metrics.begin({*operations, "none"}, ACTIONS)
 
     def handle(
         environ: WSGIEnvironment, start_response: StartResponse, request_log: RequestLog
@@ -176,7 +193,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         return caller
 
     operational = operational_endpoints(settings.health, settings.metrics)
-    deltacloud = instrumented(handle, recorded, settings.provider)
+    deltacloud = instrumented(handle, metrics, settings.provider)
 
     admin_bind = settings.admin_bind
     public = deltacloud if admin_bind else by_path(operational, deltacloud)

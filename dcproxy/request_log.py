@@ -9,6 +9,13 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
+FIELDS = (
+    *("request_id", "client", "scheme", "method", "path", "status", "duration", "operation"),
+    *("provider", "account", "access_key_id", "ec2_request_ids", "retries"),
+    *("error_code", "error", "cause", "traceparent"),
+)
+"""Fields of the log line of a request, in their order; ``duration`` is in seconds."""
+
 _MAX_EC2_REQUEST_IDS = 20
 _MAX_LOGGED_NAME = 64
 

@@ -3,7 +3,6 @@
 Parsing, error messages and the tables in ``docs/configuration.md`` come from these declarations.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -22,76 +21,50 @@ class OptionType(NamedTuple):
     allowed: str
 
 
-def _matching(pattern: str, allowed: str) -> OptionType:
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text, re.ASCII):
-            raise ValueError
-        return text
+def _checked(
+    parse: Callable[[str], Any], check: Callable[[Any], object], allowed: str
+) -> OptionType:
+    """Create the type of those values for which ``check`` returns something true."""
 
-    return OptionType(parse, allowed)
+    def parse_checked(text: str) -> Any:
+        value = parse(text)
+        if not check(value):
+            raise ValueError
+        return value
+
+    return OptionType(parse_checked, allowed)
+
+
+def _matching(pattern: str, allowed: str) -> OptionType:
+    return _checked(str, re.compile(pattern, re.ASCII).fullmatch, allowed)
 
 
 def _list_of(item: OptionType, allowed: str) -> OptionType:
-    def parse(text: str) -> tuple[str, ...]:
-        return tuple(map(item.parse, re.split(r"[,\s]+", text.strip())))
-
-    return OptionType(parse, allowed)
+    return OptionType(
+        lambda text: tuple(map(item.parse, re.split(r"[,\s]+", text.strip()))), allowed
+    )
 
 
 def _whole_number(low: int, high: int) -> OptionType:
-    def parse(text: str) -> int:
-        number = int(text)
-        if not low <= number <= high:
-            raise ValueError
-        return number
-
-    return OptionType(parse, f"a whole number from {low} to {high}")
+    allowed = f"a whole number from {low} to {high}"
+    return _checked(int, range(low, high + 1).__contains__, allowed)
 
 
-def _parse_url(text: str) -> str:
+def _path(example: str) -> OptionType:
+    path = _matching(r"/(?!api)[\w./-]*", f"off, or a path such as {example}")
+    return path._replace(parse=lambda text: None if text == "off" else path.parse(text))
+
+
+def _is_url(text: str) -> bool:
     url = urlsplit(text)
-    if (
-        url.scheme not in {"http", "https"}
-        or not url.hostname
-        or url.port == 0
-        or url.username is not None
-        or url.query
-        or url.fragment
-    ):
-        raise ValueError
-    return text
+    is_web = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    return bool(is_web and url.username is None and not url.query and not url.fragment)
 
 
-def _parse_seconds(text: str) -> float:
-    seconds = float(text)
-    if not (math.isfinite(seconds) and 0 < seconds <= 3600):
-        raise ValueError
-    return seconds
-
-
-def _parse_deadline(text: str) -> float:
-    seconds = _parse_seconds(text)
-    if seconds < 15:
-        raise ValueError
-    return seconds
-
-
-def _parse_path(text: str) -> str | None:
-    if text == "off":
-        return None
-    if not re.fullmatch(r"/[\w./-]*", text, re.ASCII) or text.startswith("/api"):
-        raise ValueError
-    return text
-
-
-def _parse_address(text: str) -> str:
-    if not re.fullmatch(
-        r"unix:(/[\w.@%+-]+)+|([\w.-]*|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]*", text, re.ASCII
-    ):
-        raise ValueError
-    if not text.startswith("unix:") and int(text.rpartition(":")[2]) > 65535:
-        raise ValueError
-    return text
+def _is_address(text: str) -> bool:
+    pattern = r"unix:(/[\w.@%+-]+)+|([\w.-]*|\[[0-9A-Fa-f:.]+\]):([1-9][0-9]*)"
+    found = re.fullmatch(pattern, text, re.ASCII)
+    return found is not None and int(found[3] or 0) <= 65535
 
 
 MAX_TAGS = 50
@@ -131,7 +104,12 @@ _TAGS = OptionType(
 _REGION = _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "an EC2 region such as us-east-1")
 _FILE = _matching(r"/.+", "an absolute path")
 _HOST = _matching(r"\.?[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*", "a host name")
-_SECONDS = OptionType(_parse_seconds, "a number of seconds above 0, at most 3600")
+_SECONDS = _checked(
+    float, lambda seconds: 0 < seconds <= 3600, "a number of seconds above 0, at most 3600"
+)
+_DEADLINE = _checked(
+    float, lambda seconds: 15 <= seconds <= 3600, "a number of seconds from 15 to 3600"
+)
 _SWITCH = OptionType({"on": True, "off": False}.__getitem__, "on or off")
 
 OWNERS = _list_of(
@@ -149,7 +127,7 @@ class Settings:
     """The options of ``egg:dcproxy``. Times are in seconds, None and empty tuples are unset."""
 
     ec2_endpoint_url: str | None = _option(
-        OptionType(_parse_url, "a URL such as https://ec2.example.org/"),
+        _checked(str, _is_url, "a URL such as https://ec2.example.org/"),
         "URL of EC2 for all regions. Unset: the AWS endpoint of the region.",
         None,
     )
@@ -179,9 +157,7 @@ class Settings:
         _whole_number(5, 1000), "Snapshots or volumes per EC2 request of a list.", 1000
     )
     deadline: float = _option(
-        OptionType(_parse_deadline, "a number of seconds from 15 to 3600"),
-        "Time limit for each request, and for each further page of a list.",
-        40.0,
+        _DEADLINE, "Time limit for each request, and for each further page of a list.", 40.0
     )
     request_timeout: float = _option(
         _SECONDS, "Time limit for a client to send a complete request, body included.", 20.0
@@ -220,23 +196,15 @@ class Settings:
     own_keys: bool = _option(
         _SWITCH, "Whether `accounts` lets in other callers too, with their own access keys.", False
     )
-    health: str | None = _option(
-        OptionType(_parse_path, "off, or a path such as /healthz"),
-        "Path of the health check.",
-        "/healthz",
-    )
+    health: str | None = _option(_path("/healthz"), "Path of the health check.", "/healthz")
     ready: str | None = _option(
-        OptionType(_parse_path, "off, or a path such as /readyz"),
+        _path("/readyz"),
         "No effect, and a warning: the readiness check was removed. The next release refuses it.",
         None,
     )
-    metrics: str | None = _option(
-        OptionType(_parse_path, "off, or a path such as /metrics"),
-        "Path of the Prometheus metrics.",
-        "/metrics",
-    )
+    metrics: str | None = _option(_path("/metrics"), "Path of the Prometheus metrics.", "/metrics")
     admin_bind: str | None = _option(
-        OptionType(_parse_address, "an address such as 127.0.0.1:9001 or unix:/run/dcproxy/admin"),
+        _checked(str, _is_address, "an address such as 127.0.0.1:9001 or unix:/run/dcproxy/admin"),
         "Address at which alone the health check and the metrics answer. Unset: they answer where "
         "the API does.",
         None,
@@ -256,10 +224,15 @@ class Settings:
     )
 
 
+def without_password(url: str) -> str:
+    """Return a URL without the name and password in it."""
+    return re.sub(r"//.*@", "//***@", url)
+
+
 def setting_error(name: str, value: str, allowed: str) -> SettingError:
     """Build the error for an option whose value is not allowed."""
-    without_password = re.sub(r"//.*@", "//***@", value)
-    return SettingError(f"option {name} = {without_password!r} is not allowed: it takes {allowed}")
+    shown = without_password(value)
+    return SettingError(f"option {name} = {shown!r} is not allowed: it takes {allowed}")
 
 
 def from_options(options: Mapping[str, str]) -> Settings:

@@ -1,12 +1,12 @@
 """gunicorn as the ``dcproxy`` command runs it: the master loads and checks what workers run."""
 
 import gc
-import logging
 import os
 import signal
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Any
 from wsgiref.types import WSGIApplication
 
@@ -16,11 +16,10 @@ from gevent.monkey import get_original
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
-from gunicorn.glogging import Logger
 from gunicorn.pidfile import Pidfile
 from gunicorn.workers.workertmp import WorkerTmp
 
-from dcproxy.server import log_format
+from dcproxy.server.logs import GunicornLog, configure
 from dcproxy.server.worker import Worker, raise_descriptor_limit, settings_of
 from dcproxy.settings import SettingError
 
@@ -47,7 +46,6 @@ class Server(BaseApplication):  # type: ignore[misc]
     ) -> None:
         self._load = load
         self._settings = settings
-        self._next: Server | None = None
         super().__init__()
 
     def do_load_config(self) -> None:
@@ -56,7 +54,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         defaults = {
             "worker_class": Worker,
             "worker_connections": CONNECTIONS,
-            "logger_class": _Log,
+            "logger_class": GunicornLog,
             "control_socket_disable": True,
             "limit_request_line": _REQUEST_LINE_BYTES,
             # Else gunicorn believes headers of clients on loopback and on Unix sockets.
@@ -86,17 +84,13 @@ class Server(BaseApplication):  # type: ignore[misc]
         return self._load()
 
     def candidate(self) -> "Server":
-        """Read all files again, for ``reload`` to use. Raises ``SettingError``."""
+        """Read all files again. Raises ``SettingError``."""
         candidate = Server(self._load, self._settings)
         candidate.wsgi()
-        self._next = candidate
         return candidate
 
     def reload(self) -> None:
-        """Replace everything by the candidate."""
-        assert self._next is not None  # noqa: S101
-        self.cfg, self.callable, self.tls = self._next.cfg, self._next.callable, self._next.tls
-        self._next = None
+        """Read nothing: the arbiter has taken over a candidate, which has read the files."""
 
     def arbiter(self) -> "_Arbiter":
         """Create the process that manages the workers. Raises ``SettingError``."""
@@ -161,75 +155,66 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
 
     def reload(self) -> None:
         """Put the files into effect, or nothing of them: an error leaves everything as it was."""
-        environ = dict(os.environ)
+        environ, listeners = dict(os.environ), list[Any]()
         try:
             original = self.cfg.env_orig
             for name in self.cfg.env:
                 os.environ.pop(name, None)
             os.environ.update({name: original[name] for name in self.cfg.env if name in original})
             candidate = self.app.candidate()
-            listeners = self._bind(candidate.cfg)
-            try:
-                self._rehearse(candidate)
-            except Exception:
-                _close(listeners, self.LISTENERS)
-                raise
+            self._bind(candidate.cfg, listeners)
+            self._rehearse(candidate)
         except Exception as error:
+            _close(listeners, self.LISTENERS)
             os.environ.clear()
             os.environ.update(environ)
             self.log.error("the configuration was not reloaded: %s", error)
             return
         before, self.LISTENERS = self.LISTENERS, listeners
         _close(before, listeners)
+        self.app.__dict__.update(candidate.__dict__)
         self.cfg.set("bind", candidate.cfg.settings["bind"].get())  # nothing to bind for gunicorn
         super().reload()
 
-    def _bind(self, cfg: Config) -> list[Any]:
-        """Return the sockets of all addresses, those that are in use already included."""
+    def _bind(self, cfg: Config, listeners: list[Any]) -> None:
+        """Add the sockets of all addresses, those that are in use already included."""
         if self.systemd or cfg.address == self.cfg.address:
-            return list(self.LISTENERS)
+            listeners += self.LISTENERS
+            return
         present = dict(zip(self.cfg.address, self.LISTENERS, strict=False))
-        listeners: list[Any] = []
         with _named_errors("bind", cfg.settings["bind"].get()):
-            try:
-                for address in cfg.address:
-                    new = gunicorn.sock._sock_type(address)
-                    listeners.append(present.get(address) or new(address, cfg, self.log))
-            except Exception:
-                _close(listeners, self.LISTENERS)
-                raise
+            for address in cfg.address:
+                new = gunicorn.sock._sock_type(address)
+                listeners.append(present.get(address) or new(address, cfg, self.log))
         if cfg.reuse_port:  # workers bind for themselves
-            _close(listeners, [])
-            return []
-        return listeners
+            _close(listeners, self.LISTENERS)
+            listeners.clear()
 
     def _rehearse(self, candidate: Server) -> None:
         """Try in a process of its own what cannot be undone. Raises ``SettingError``."""
         cfg = candidate.cfg
-        read_end, write_end = os.pipe()
-        pid = get_original("os", "fork")()
-        if not pid:
-            try:
-                _set_up_log(candidate)
-                self.log.setup(cfg)
-                if cfg.pidfile and cfg.pidfile != self.cfg.pidfile:
-                    Pidfile(cfg.pidfile).create(self.pid)
-                gunicorn.util.set_owner_process(cfg.uid, cfg.gid, initgroups=cfg.initgroups)
-                WorkerTmp(cfg)
-            except BaseException as error:
-                os.write(write_end, (str(error) or repr(error)).encode()[:4000])
-            finally:
-                os._exit(0)
-        open(write_end, "wb").close()  # os.close is gevent's, which closes it later
-        with open(read_end, errors="replace") as pipe:
-            reason = " ".join(pipe.read().split())
-        get_original("os", "waitpid")(pid, 0)
-        if reason:
-            raise SettingError(reason)
+        with TemporaryFile("w+", errors="replace") as file:
+            pid = get_original("os", "fork")()
+            if not pid:
+                try:
+                    _set_up_log(candidate)
+                    self.log.setup(cfg)
+                    if cfg.pidfile and cfg.pidfile != self.cfg.pidfile:
+                        Pidfile(cfg.pidfile).create(self.pid)
+                    gunicorn.util.set_owner_process(cfg.uid, cfg.gid, initgroups=cfg.initgroups)
+                    WorkerTmp(cfg)
+                except BaseException as error:
+                    print(str(error) or repr(error), file=file, flush=True)
+                finally:
+                    os._exit(0)
+            get_original("os", "waitpid")(pid, 0)
+            file.seek(0)
+            if reason := " ".join(file.read().split()):
+                raise SettingError(reason)
 
 
 def _set_up_log(app: Server) -> None:
-    log_format.configure(settings_of(app.wsgi()).log_format, app.cfg.logconfig)
+    configure(settings_of(app.wsgi()).log_format, app.cfg.logconfig)
 
 
 def _close(listeners: list[Any], kept: list[Any]) -> None:
@@ -238,35 +223,3 @@ def _close(listeners: list[Any], kept: list[Any]) -> None:
 
 def _unblock_stop_signals(worker: Any) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-
-
-class _Log(Logger):  # type: ignore[misc]
-    def setup(self, cfg: Any) -> None:
-        """Write gunicorn's log lines in the format of the application's, where that has one.
-
-        As those of the application, they do not wait for a pipe that nobody reads.
-        """
-        super().setup(cfg)
-        for log in (self.error_log, self.access_log):
-            for handler in log.handlers[:]:
-                if type(handler) is logging.StreamHandler:
-                    ours = log_format.StreamHandler(handler.stream)
-                    ours.setFormatter(handler.formatter)
-                    ours._gunicorn = True  # type: ignore[attr-defined]
-                    log.removeHandler(handler)
-                    log.addHandler(ours)
-        for handler in filter(log_format.is_ours, logging.getLogger("dcproxy").handlers):
-            for gunicorns in self.error_log.handlers:
-                gunicorns.setFormatter(handler.formatter)
-
-    def reopen_files(self) -> None:
-        """Reopen the log files, unless one of them cannot be opened."""
-        try:
-            for log in gunicorn.glogging.loggers():
-                for handler in log.handlers:
-                    if isinstance(handler, logging.FileHandler):
-                        gunicorn.util.check_is_writable(handler.baseFilename)
-        except RuntimeError as error:
-            self.error("the log files were not reopened: %s", error)
-        else:
-            super().reopen_files()

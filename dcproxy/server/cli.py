@@ -1,30 +1,31 @@
 """The ``dcproxy`` command: gunicorn with the application. It accepts options of deltacloudd."""
 
 import argparse
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable
-from configparser import InterpolationError
-from contextlib import ExitStack
+from collections.abc import Iterator
+from configparser import ConfigParser, InterpolationError
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from wsgiref.types import WSGIApplication
 
 from paste.deploy import loadapp
 from paste.deploy.loadwsgi import APP, SERVER, loadcontext
 
-from dcproxy.app import app_factory
+from dcproxy.app import app_factory, summary
 from dcproxy.server import mock
 from dcproxy.server.arbiter import Server
-from dcproxy.server.log_format import has_section
 from dcproxy.server.metrics import shared_folder
 from dcproxy.server.transport import port_or_path
+from dcproxy.server.worker import settings_of
 from dcproxy.settings import SettingError, Settings, from_options, setting_error
 
-Value = TypeVar("Value")
+log = logging.getLogger(__name__)
 
 _HOST = "localhost"
 _PORT = 3001
@@ -51,15 +52,16 @@ def main(arguments: list[str] | None = None) -> None:
     if given.drivers:
         print("ec2\nmock")
         return
-    for name in [*(given.ignored or ()), *filter(os.environ.get, ("API_USER", "API_PASSWORD"))]:
-        print(f"{parser.prog}: {name} has no effect: {_INSTEAD[name]}", file=sys.stderr)
-    if any((given.ssl, given.ssl_key, given.ssl_cert)) and not (given.ssl_key and given.ssl_cert):
-        parser.error("TLS needs --ssl-key and --ssl-cert")
+    for name, instead in _INSTEAD.items():
+        if vars(given).get(name) or os.environ.get(name):
+            print(f"{parser.prog}: {name} has no effect: {instead}", file=sys.stderr)
     if given.provider is None and not given.config:
         given.provider = os.environ.get("API_PROVIDER")
     if given.provider:
         # Requests may name a region in any case, or by the host of its endpoint.
         given.provider = re.sub(r"^ec2\.([^.]+)\..+", r"\1", given.provider.lower())
+    if any((given.ssl, given.ssl_key, given.ssl_cert)) and not (given.ssl_key and given.ssl_cert):
+        parser.error("TLS needs --ssl-key and --ssl-cert")
     if given.config and (given.provider or given.driver == "mock"):
         parser.error("--config excludes --provider and --driver mock: the file configures both")
     if given.check and not given.config:
@@ -84,65 +86,31 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dcproxy", description="Answer Deltacloud's storage snapshots with native EC2."
     )
-    parser.add_argument(
-        "-i",
-        "--driver",
-        choices=("ec2", "mock"),
-        default="ec2",
-        help="EC2, or a mock EC2 that needs no account (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-r", "--hostname", help=f"host name or address to listen on (default: {_HOST})"
-    )
-    parser.add_argument("-p", "--port", type=_port, help=f"port to listen on (default: {_PORT})")
-    parser.add_argument(
-        "-P",
-        "--provider",
-        help=f"EC2 region of requests that do not name one (default: {Settings().provider})",
-    )
-    parser.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE[#NAME]",
-        type=_application,
-        help="Paste file, such as proxy.ini, and the application to run if it is not main",
-    )
-    parser.add_argument(
-        "--admin-bind", metavar="ADDRESS", help="address of the health check and the metrics alone"
-    )
-    parser.add_argument("-l", "--drivers", action="store_true", help="list the drivers and exit")
-    parser.add_argument("-s", "--ssl", action="store_true", help="TLS; needs -k and -C")
-    parser.add_argument("-k", "--ssl-key", metavar="FILE", type=_file, help="key for TLS")
-    parser.add_argument("-C", "--ssl-cert", metavar="FILE", type=_file, help="certificate for TLS")
-    for flag in ("-d", "-V"):
-        parser.add_argument(
-            flag, action="append_const", const=flag, dest="ignored", help=argparse.SUPPRESS
-        )
-    for option in ("-e", "-f", "-L", "-t"):
-        parser.add_argument(
-            option, action=_Ignored, dest="ignored", help=argparse.SUPPRESS, default=[]
-        )
-    parser.add_argument("--check", action="store_true", help="check the file of --config and exit")
-    parser.add_argument(
-        "--doctor", action="store_true", help="examine the way to EC2, keys and permissions; exit"
-    )
-    parser.add_argument("--account", metavar="NAME", help="the account that --doctor examines")
-    parser.add_argument("--json", action="store_true", help="let --doctor write JSON")
-    parser.add_argument("--version", action="version", version=f"dcproxy {version('dcproxy')}")
+    add = parser.add_argument
+    driver = "EC2, or a mock EC2 that needs no account (default: ec2)"
+    add("-i", "--driver", choices=("ec2", "mock"), default="ec2", help=driver)
+    add("-r", "--hostname", help=f"host name or address to listen on (default: {_HOST})")
+    add("-p", "--port", type=_port, help=f"port to listen on (default: {_PORT})")
+    region = Settings().provider
+    add("-P", "--provider", help=f"EC2 region of requests that do not name one (default: {region})")
+    file = "Paste file, such as proxy.ini, and the application to run if it is not main"
+    add("-c", "--config", metavar="FILE[#NAME]", type=_application, help=file)
+    admin = "address of the health check and the metrics alone"
+    add("--admin-bind", metavar="ADDRESS", help=admin)
+    add("-l", "--drivers", action="store_true", help="list the drivers and exit")
+    add("-s", "--ssl", action="store_true", help="TLS; needs -k and -C")
+    add("-k", "--ssl-key", metavar="FILE", type=_file, help="key for TLS")
+    add("-C", "--ssl-cert", metavar="FILE", type=_file, help="certificate for TLS")
+    for option in filter(lambda name: name.startswith("-"), _INSTEAD):
+        action = "store_true" if option in {"-d", "-V"} else "store"
+        add(option, dest=option, action=action, help=argparse.SUPPRESS)
+    add("--check", action="store_true", help="check the file of --config and exit")
+    doctor = "examine the way to EC2, keys and permissions; exit"
+    add("--doctor", action="store_true", help=doctor)
+    add("--account", metavar="NAME", help="the account that --doctor examines")
+    add("--json", action="store_true", help="let --doctor write JSON")
+    add("--version", action="version", version=f"dcproxy {version('dcproxy')}")
     return parser
-
-
-class _Ignored(argparse.Action):
-    """Notes an option of deltacloudd whose value has no effect."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        namespace.ignored = [*(namespace.ignored or ()), option_string]
 
 
 def _port(text: str) -> int:
@@ -164,26 +132,12 @@ def _file(text: str) -> Path:
 
 
 def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -> None:
-    own = _settings(given) | _tls(given) | hooks
-    global_conf = {"admin_bind": given.admin_bind} if given.admin_bind else {}
-    if given.config:
-        server = Server(
-            lambda: _of_file(given.config, lambda file: _load(file, global_conf)),
-            lambda: _listening(
-                own | _of_file(given.config, _file_settings) | _address(given),
-                given.admin_bind or _of_file(given.config, _admin_bind),
-            ),
-        )
-    else:
-        options = {"provider": given.provider} if given.provider else {}
-        server = Server(
-            lambda: app_factory(global_conf, **options),
-            lambda: _listening(own | _address(given), given.admin_bind),
-        )
-        if given.driver == "mock":
-            server.load()  # before the mock is started in vain
-            options["ec2_endpoint_url"] = stack.enter_context(mock.running())
-            mock.add_examples(options["ec2_endpoint_url"], given.provider or Settings().provider)
+    options = {"provider": given.provider} if given.provider else {}
+    server = Server(lambda: _load(given, options), lambda: _settings(given, hooks))
+    if given.driver == "mock":
+        server.load()  # before the mock is started in vain
+        options["ec2_endpoint_url"] = stack.enter_context(mock.running())
+        mock.add_examples(options["ec2_endpoint_url"], given.provider or Settings().provider)
     if given.doctor:
         from dcproxy import doctor
 
@@ -198,10 +152,11 @@ def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -
         raise SettingError(f"gunicorn cannot start: {error}") from error
 
 
-def _of_file(config: str, read: Callable[[str], Value]) -> Value:
-    """Read something from a Paste file. Raises ``SettingError`` that names the file."""
+@contextmanager
+def _errors_of(config: str) -> Iterator[None]:
+    """Let what is wrong with a Paste file be a ``SettingError`` that names the file."""
     try:
-        return read(config)
+        yield
     except InterpolationError as error:
         raise SettingError(
             f"{config}: option {error.option} in [{error.section}] has a % that begins no "
@@ -211,8 +166,12 @@ def _of_file(config: str, read: Callable[[str], Value]) -> Value:
         raise SettingError(f"{config}: {' '.join(str(error).split())}") from error
 
 
-def _load(config: str, global_conf: dict[str, str]) -> WSGIApplication:
-    app: WSGIApplication = loadapp(f"config:{config}", global_conf=global_conf)
+def _load(given: argparse.Namespace, options: dict[str, str]) -> WSGIApplication:
+    global_conf = {"admin_bind": given.admin_bind} if given.admin_bind else {}
+    if not given.config:
+        return app_factory(global_conf, **options)
+    with _errors_of(given.config):
+        app: WSGIApplication = loadapp(f"config:{given.config}", global_conf=global_conf)
     return app
 
 
@@ -226,51 +185,56 @@ def _admin_bind(config: str) -> str | None:
 def _file_settings(config: str) -> dict[str, Any]:
     of_file: dict[str, Any] = {}
     file, _, _ = config.partition("#")
-    if has_section(file, "loggers"):
+    parser = ConfigParser(interpolation=None, strict=False)
+    parser.read(file)
+    if parser.has_section("loggers"):
         of_file["logconfig"] = file
-    if has_section(file, "server:main"):
+    if parser.has_section("server:main"):
         of_file |= loadcontext(SERVER, f"config:{file}", name="main").local_conf
     return of_file
 
 
-def _settings(given: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "bind": f"{_HOST}:{_PORT}",
-        "when_ready": lambda arbiter: _greet(given, arbiter),
-        # Requests to a mock need not be finished.
-        "graceful_timeout": 1 if given.driver == "mock" else 45,
-    }
-
-
-def _tls(given: argparse.Namespace) -> dict[str, str]:
-    if not given.ssl_cert:
-        return {}
-    return {"certfile": str(given.ssl_cert), "keyfile": str(given.ssl_key)}
-
-
-def _address(given: argparse.Namespace) -> dict[str, str]:
-    if given.hostname is None and given.port is None:
-        return {}
-    host = given.hostname or _HOST
-    port = _PORT if given.port is None else given.port
-    return {"bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
-
-
-def _listening(settings: dict[str, Any], admin_bind: str | None) -> dict[str, Any]:
-    """Complete ``bind`` in the settings of gunicorn, which takes several addresses as a list only.
+def _settings(given: argparse.Namespace, hooks: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of gunicorn: defaults, those of the file, the address of the command.
 
     Raises ``SettingError``.
     """
+    settings = {
+        "bind": f"{_HOST}:{_PORT}",
+        "when_ready": lambda arbiter: _greet(given, arbiter),
+        "on_reload": lambda arbiter: _log_what_runs(given, arbiter),
+        # Requests to a mock need not be finished.
+        "graceful_timeout": 1 if given.driver == "mock" else 45,
+        **hooks,
+    }
+    admin_bind = given.admin_bind
+    if given.ssl_cert:
+        settings |= {"certfile": str(given.ssl_cert), "keyfile": str(given.ssl_key)}
+    if given.config:
+        with _errors_of(given.config):
+            settings |= _file_settings(given.config)
+            admin_bind = admin_bind or _admin_bind(given.config)
+    if given.hostname is not None or given.port is not None:
+        host = given.hostname or _HOST
+        port = _PORT if given.port is None else given.port
+        settings["bind"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     addresses = [address.strip() for address in settings["bind"].split(",")]
     if admin_bind:
         admin_bind = from_options({"admin_bind": admin_bind}).admin_bind or ""
         if port_or_path(admin_bind) in map(port_or_path, addresses):
             raise setting_error("admin_bind", admin_bind, "a port or path that bind does not have")
         addresses.append(admin_bind)
+    # gunicorn takes several addresses as a list only.
     return settings | {"bind": addresses} if len(addresses) > 1 else settings
 
 
+def _log_what_runs(given: argparse.Namespace, arbiter: Any) -> None:
+    what = summary(settings_of(arbiter.app.wsgi()))
+    log.info("dcproxy %s: file %s, %s", version("dcproxy"), given.config or "none", what)
+
+
 def _greet(given: argparse.Namespace, arbiter: Any) -> None:
+    _log_what_runs(given, arbiter)
     listeners = arbiter.LISTENERS  # none with reuse_port
     address = listeners[0].getsockname() if listeners else arbiter.cfg.address[0]
     if isinstance(address, str):

@@ -9,13 +9,13 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from itertools import count, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from wsgiref.types import WSGIApplication
 
 from prometheus_client import (
@@ -33,7 +33,6 @@ from dcproxy.settings import SettingError
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
-
 _STATUSES = (
     *(("200", "ok"), ("201", "ok"), ("204", "ok")),
     *(("400", "refused"), ("401", "refused"), ("404", "refused"), ("502", "refused")),
@@ -42,21 +41,51 @@ _STATUSES = (
 """The common statuses of requests, with their results."""
 
 
-class Metrics(NamedTuple):
+def _counter(name: str, meaning: str, *labels: str) -> Counter:
+    return Counter(f"dcproxy_{name}", meaning, labels)
+
+
+def counting(counter: Counter) -> Callable[..., None]:
+    """Return a function that counts an event with the labels that it is given."""
+    return lambda *labels: counter.labels(*labels).inc()
+
+
+class Metrics:
     """The metrics of this process, and after a fork those of the new one."""
 
-    requests: Counter
-    duration: Histogram
-    ec2_requests: Counter
-    ec2_retries: Counter
-    lists_broken: Counter
-    creates_unsettled: Counter
-    logins_failed: Counter
-    account_credentials: Counter
-    requests_over_capacity: Counter
-    clients_stalled: Counter
-    accept_pauses: Counter
-    build_info: Gauge
+    def __init__(self) -> None:
+        self.requests = _counter(
+            "requests", "Answered Deltacloud requests", "operation", "status", "result"
+        )
+        self.duration = Histogram(
+            "dcproxy_request_duration_seconds", "Time until the response began", ["operation"]
+        )
+        self.ec2_requests = _counter(
+            "ec2_requests", "Calls of EC2, without retries", "action", "result"
+        )
+        self.ec2_retries = _counter("ec2_retries", "Repeated EC2 requests")
+        self.lists_broken = _counter("lists_broken", "Lists that failed after their first page")
+        self.creates_unsettled = _counter(
+            "creates_unsettled", "Creates of which EC2 may have made a duplicate"
+        )
+        self.logins_failed = _counter(
+            "logins_failed", "Requests with a wrong name or password of an account"
+        )
+        self.account_credentials = _counter(
+            "account_credentials", "Attempts to obtain the credentials of an account", "result"
+        )
+        self.requests_over_capacity = _counter(
+            "requests_over_capacity", "Requests refused because too many were in progress", "limit"
+        )
+        self.clients_stalled = _counter(
+            "clients_stalled", "Clients that took nothing of their response"
+        )
+        self.accept_pauses = _counter(
+            "accept_pauses", "Seconds in which a worker had no room for another connection"
+        )
+        self.build_info = Gauge(
+            "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"
+        )
 
     def begin(self, operations: Iterable[str], actions: Iterable[str]) -> None:
         """Let the series exist at 0 whose first event an alert must see.
@@ -73,18 +102,6 @@ class Metrics(NamedTuple):
         for limit in ("key", "worker"):
             self.requests_over_capacity.labels(limit)
 
-    def record_ec2_call(self, action: str, result: str) -> None:
-        """Count a call of EC2."""
-        self.ec2_requests.labels(action, result).inc()
-
-    def record_account_credentials(self, result: str) -> None:
-        """Count an attempt to obtain the credentials of an account: "ok" or "failed"."""
-        self.account_credentials.labels(result).inc()
-
-    def record_refusal(self, limit: str) -> None:
-        """Count a request for which there was no place."""
-        self.requests_over_capacity.labels(limit).inc()
-
 
 @cache
 def get_metrics() -> Metrics:
@@ -94,44 +111,7 @@ def get_metrics() -> Metrics:
         values.ValueClass = values.MultiProcessValue(  # type: ignore[no-untyped-call]
             lambda: _files_of(os.getpid())
         )
-    return Metrics(
-        requests=Counter(
-            "dcproxy_requests", "Answered Deltacloud requests", ["operation", "status", "result"]
-        ),
-        duration=Histogram(
-            "dcproxy_request_duration_seconds", "Time until the response began", ["operation"]
-        ),
-        ec2_requests=Counter(
-            "dcproxy_ec2_requests", "Calls of EC2, without retries", ["action", "result"]
-        ),
-        ec2_retries=Counter("dcproxy_ec2_retries", "Repeated EC2 requests"),
-        lists_broken=Counter("dcproxy_lists_broken", "Lists that failed after their first page"),
-        creates_unsettled=Counter(
-            "dcproxy_creates_unsettled", "Creates of which EC2 may have made a duplicate"
-        ),
-        logins_failed=Counter(
-            "dcproxy_logins_failed", "Requests with a wrong name or password of an account"
-        ),
-        account_credentials=Counter(
-            "dcproxy_account_credentials",
-            "Attempts to obtain the credentials of an account",
-            ["result"],
-        ),
-        requests_over_capacity=Counter(
-            "dcproxy_requests_over_capacity",
-            "Requests refused because too many were in progress",
-            ["limit"],
-        ),
-        clients_stalled=Counter(
-            "dcproxy_clients_stalled", "Clients that took nothing of their response"
-        ),
-        accept_pauses=Counter(
-            "dcproxy_accept_pauses", "Seconds in which a worker had no room for another connection"
-        ),
-        build_info=Gauge(
-            "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"
-        ),
-    )
+    return Metrics()
 
 
 @cache
@@ -140,8 +120,7 @@ def _files_of(pid: int) -> str:
 
     Users do not share files: gunicorn's master may be root, and its workers not.
     """
-    names = (f"{os.geteuid()}-{number}" for number in count())
-    return next(filter(_reserve, names))
+    return next(filter(_reserve, (f"{os.geteuid()}-{number}" for number in count())))
 
 
 def _reserve(name: str) -> bool:

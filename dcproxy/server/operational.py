@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from webob import Response
 from werkzeug.wsgi import ClosingIterator
 
-from dcproxy.request_log import Handler, RequestLog
+from dcproxy.request_log import FIELDS, Handler, RequestLog
 from dcproxy.server.metrics import Metrics, exposition
 from dcproxy.server.transport import client_socket
 
@@ -42,12 +43,8 @@ def instrumented(handler: Handler, metrics: Metrics, provider: str) -> WSGIAppli
             metrics.logins_failed.inc(request_log.login_failed)
             metrics.lists_broken.inc(request_log.list_is_broken)
             metrics.creates_unsettled.inc(request_log.create_is_unsettled)
-            duration = round(time.perf_counter() - started, 6)
-            _log(
-                request_log,
-                duration,
-                request_log.provider or request_log.default_provider or provider,
-            )
+            request_log.provider = request_log.provider or request_log.default_provider or provider
+            _log(request_log, round(time.perf_counter() - started, 6))
 
         return ClosingIterator(handler(environ, start, request_log), end)
 
@@ -78,7 +75,11 @@ def _result(request_log: RequestLog) -> str:
     return "refused" if request_log.status < 500 or request_log.is_refused else "failed"
 
 
-def _log(request_log: RequestLog, duration: float, provider: str) -> None:
+def _log(request_log: RequestLog, duration: float) -> None:
+    values = {name: getattr(request_log, name, None) for name in FIELDS}
+    values["ec2_request_ids"] = list(request_log.ec2_request_ids)
+    values["cause"] = request_log.error and request_log.cause
+    fields = {name: None if value in ("", []) else value for name, value in values.items()}
     level = logging.ERROR if request_log.error else logging.INFO
     log.log(
         logging.WARNING if request_log.is_refused else level,
@@ -87,26 +88,18 @@ def _log(request_log: RequestLog, duration: float, provider: str) -> None:
         request_log.path,
         request_log.status,
         exc_info=request_log.fault,
-        extra={
-            "request_id": request_log.request_id,
-            "client": request_log.client or None,
-            "scheme": request_log.scheme,
-            "method": request_log.method,
-            "path": request_log.path,
-            "status": request_log.status,
-            "duration": duration,
-            "operation": request_log.operation,
-            "provider": provider,
-            "account": request_log.account or None,
-            "access_key_id": request_log.access_key_id or None,
-            "ec2_request_ids": list(request_log.ec2_request_ids) or None,
-            "retries": request_log.retries,
-            "error_code": request_log.error_code or None,
-            "error": request_log.error or None,
-            "cause": (request_log.error and request_log.cause) or None,
-            "traceparent": request_log.traceparent or None,
-        },
+        extra=fields | {"duration": duration},
     )
+
+
+_HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+"""Of every response outside of Deltacloud: it is neither cached nor guessed."""
+
+
+def text(status: str, line: str) -> WSGIApplication:
+    """Create a WSGI application that answers with a line of text."""
+    headers = [("Content-Type", "text/plain"), *_HEADERS]
+    return Response(f"{line}\n".encode(), status, headers)
 
 
 def operational_endpoints(
@@ -116,12 +109,16 @@ def operational_endpoints(
 
     Nothing there waits for EC2.
     """
-    endpoints: dict[str, WSGIApplication] = {}
-    if health_path:
-        endpoints[health_path] = text("200 OK", "ok")
-    if metrics_path:
-        endpoints[metrics_path] = with_common_headers(exposition())
-    return endpoints
+    write_metrics = exposition()
+
+    def metrics(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [*headers, *_HEADERS], *more)
+
+        return write_metrics(environ, start)
+
+    endpoints = {health_path: text("200 OK", "ok"), metrics_path: metrics}
+    return {path: endpoint for path, endpoint in endpoints.items() if path}
 
 
 def by_path(apps: Mapping[str, WSGIApplication], other: WSGIApplication) -> WSGIApplication:
@@ -131,28 +128,3 @@ def by_path(apps: Mapping[str, WSGIApplication], other: WSGIApplication) -> WSGI
         return apps.get(environ.get("PATH_INFO", ""), other)(environ, start_response)
 
     return app
-
-
-def with_common_headers(app: WSGIApplication) -> WSGIApplication:
-    """Add the headers of every response outside of Deltacloud: it is neither cached nor guessed."""
-    common = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
-
-    def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            return start_response(status, [*headers, *common], *more)
-
-        return app(environ, start)
-
-    return wrapped
-
-
-def text(status: str, line: str) -> WSGIApplication:
-    """Create a WSGI application that answers with a line of text."""
-    body = f"{line}\n".encode()
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
-        start_response(status, headers)
-        return [body]
-
-    return with_common_headers(app)

@@ -23,8 +23,8 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from dcproxy.deltacloud.protocol import SERVER
-from dcproxy.server import log_format
 from dcproxy.server.connection import Connection
+from dcproxy.server.logs import configure, without_credentials, without_request
 from dcproxy.server.metrics import get_metrics
 from dcproxy.settings import Settings
 
@@ -55,15 +55,15 @@ class Worker(GeventWorker):  # type: ignore[misc]
         # gunicorn drops the header of an application and writes its own.
         gunicorn.http.wsgi.SERVER = SERVER
         gunicorn.util.write_error = _write_error
-        logging.getLogger("gunicorn.error").addFilter(_without_request)
-        logging.getLogger("gunicorn.access").addFilter(_without_credentials)
+        logging.getLogger("gunicorn.error").addFilter(without_request)
+        logging.getLogger("gunicorn.access").addFilter(without_credentials)
 
     def load_wsgi(self) -> None:
         """Take over the application of the master, or load it."""
         super().load_wsgi()
         self.settings = settings_of(self.wsgi)
         if not self.cfg.preload_app:
-            log_format.configure(self.settings.log_format, self.cfg.logconfig)
+            configure(self.settings.log_format, self.cfg.logconfig)
             # botocore's models live as long as the worker: garbage collection need not visit them.
             gc.collect()
             gc.freeze()
@@ -160,28 +160,6 @@ def _write_error(client: Connection, status: int, reason: str, message: str) -> 
         f"Content-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     client.sendall(head.encode() + body)
-
-
-# gunicorn quotes what it cannot parse of a request: it may hold a secret or a query.
-_QUOTED_REQUEST = re.compile(r"(Invalid request from ip=\S+ [^:'\"]*).*", re.DOTALL)
-
-
-def _without_request(record: logging.LogRecord) -> bool:
-    """Keep the text of malformed requests, and the queries of others, out of gunicorn's log."""
-    record.msg = _QUOTED_REQUEST.sub(r"\1", str(record.msg))
-    if record.msg.startswith("Error handling request") and isinstance(record.args, tuple):
-        record.args = tuple(str(arg).partition("?")[0] for arg in record.args)
-    return True
-
-
-def _without_credentials(record: logging.LogRecord) -> bool:
-    """Keep key ids and the header ``Authorization`` out of gunicorn's access log."""
-    # The values for the format of the operator (gunicorn.glogging.Logger.atoms).
-    if isinstance(record.args, dict):
-        user = record.args.get("u", "-")
-        hidden = {"{authorization}i": "-", "{http_authorization}e": "-"}
-        record.args |= {"u": str(user)[-4:], **hidden}
-    return True
 
 
 def _close_after_queue(listener: Any) -> None:

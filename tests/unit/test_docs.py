@@ -19,8 +19,9 @@ from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
 from dcproxy.ec2.session import ACTIONS
 from dcproxy.operations import translation
+from dcproxy.request_log import FIELDS
 from dcproxy.server.cli import main
-from dcproxy.server.log_format import FIELDS, JsonLineFormatter
+from dcproxy.server.logs import JsonLineFormatter
 from dcproxy.server.metrics import get_metrics
 from dcproxy.settings import SettingError, Settings, from_options
 from tests.support.markdown import (
@@ -205,7 +206,7 @@ def test_format_table_has_all_formats():
 
 def test_metrics_table_equals_the_metrics():
     declared = []
-    for metric in get_metrics():
+    for metric in vars(get_metrics()).values():
         [description] = metric.describe()
         declared.append(
             {
@@ -223,7 +224,7 @@ def test_label_table_has_the_labels_and_their_values():
         row["label"].strip("`"): set(code_spans(row["values"]))
         for row in table(OBSERVABILITY, "label", "values")
     }
-    labels = {label for metric in get_metrics() for label in metric._labelnames}
+    labels = {label for metric in vars(get_metrics()).values() for label in metric._labelnames}
     assert documented.keys() == labels - {"version"}
     operations = {
         route.handler for route in ROUTES if route.handler.startswith("storage_snapshots.")

@@ -42,7 +42,7 @@ TARGET_LABELS = {"instance", "job"}
 def existing_metrics():
     """Names as they are scraped, with their labels."""
     metrics = dict(OF_PROMETHEUS)
-    for metric in get_metrics():
+    for metric in vars(get_metrics()).values():
         [description] = metric.describe()
         labels = set(metric._labelnames)
         if description.type == "histogram":

@@ -1,4 +1,4 @@
-"""Logs on stderr, one line per record: JSON for machines, text for people.
+"""Logs, ours and those of gunicorn, one line per record: JSON for machines, text for people.
 
 The log line of a request is a record of the logger ``dcproxy.requests``. Its fields are attributes
 of the record, so that an operator's own formatter can write them too.
@@ -9,34 +9,15 @@ import logging
 import re
 import select
 import sys
-from configparser import ConfigParser
 from datetime import UTC, datetime
-from os import PathLike
 from typing import Any, TextIO
 
+import gunicorn.glogging
+import gunicorn.util
 from gevent.monkey import get_original
 from pythonjsonlogger.json import JsonFormatter
 
-FIELDS = (
-    "request_id",
-    "client",
-    "scheme",
-    "method",
-    "path",
-    "status",
-    "duration",
-    "operation",
-    "provider",
-    "account",
-    "access_key_id",
-    "ec2_request_ids",
-    "retries",
-    "error_code",
-    "error",
-    "cause",
-    "traceparent",
-)
-"""Fields of the log line of a request; ``duration`` is in seconds, None is left out."""
+from dcproxy.request_log import FIELDS
 
 _ATOMIC_CHARACTERS = select.PIPE_BUF // 4
 
@@ -61,11 +42,8 @@ class JsonLineFormatter(JsonFormatter):
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
     ) -> None:
         """Add the fields of a line, in their order."""
-        log_data |= {
-            "time": _time(record),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-        }
+        level, message = record.levelname.lower(), record.getMessage()
+        log_data |= {"time": _time(record), "level": level, "message": message}
         log_data |= _fields(record)
         if "exc_info" in message_dict:
             log_data["exception"] = message_dict["exc_info"]
@@ -160,8 +138,54 @@ def is_ours(handler: logging.Handler) -> bool:
     return isinstance(handler.formatter, JsonLineFormatter | TextLineFormatter)
 
 
-def has_section(config_file: str | PathLike[str], name: str) -> bool:
-    """Tell whether an ini file has a section."""
-    parser = ConfigParser(interpolation=None, strict=False)
-    parser.read(config_file)
-    return parser.has_section(name)
+class GunicornLog(gunicorn.glogging.Logger):  # type: ignore[misc]
+    """gunicorn's log, in the format of ours and without waiting for a pipe that nobody reads."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set up all handlers, in the format of the application's where that has one."""
+        super().setup(cfg)
+        for handler in filter(is_ours, logging.getLogger("dcproxy").handlers):
+            for gunicorns in self.error_log.handlers:
+                gunicorns.setFormatter(handler.formatter)
+
+    def _set_handler(self, log: Any, output: Any, fmt: Any, stream: Any = None) -> None:
+        super()._set_handler(log, None if output == "-" else output, fmt)
+        if output == "-":
+            handler = StreamHandler(stream)
+            handler.setFormatter(fmt)
+            handler._gunicorn = True  # type: ignore[attr-defined]
+            log.addHandler(handler)
+
+    def reopen_files(self) -> None:
+        """Reopen the log files, unless one of them cannot be opened."""
+        try:
+            for log in gunicorn.glogging.loggers():
+                for handler in log.handlers:
+                    if isinstance(handler, logging.FileHandler):
+                        gunicorn.util.check_is_writable(handler.baseFilename)
+        except RuntimeError as error:
+            self.error("the log files were not reopened: %s", error)
+        else:
+            super().reopen_files()
+
+
+# gunicorn quotes what it cannot parse of a request: it may hold a secret or a query.
+_QUOTED_REQUEST = re.compile(r"(Invalid request from ip=\S+ [^:'\"]*).*", re.DOTALL)
+
+
+def without_request(record: logging.LogRecord) -> bool:
+    """Keep the text of malformed requests, and the queries of others, out of gunicorn's log."""
+    record.msg = _QUOTED_REQUEST.sub(r"\1", str(record.msg))
+    if record.msg.startswith("Error handling request") and isinstance(record.args, tuple):
+        record.args = tuple(str(arg).partition("?")[0] for arg in record.args)
+    return True
+
+
+def without_credentials(record: logging.LogRecord) -> bool:
+    """Keep key ids and the header ``Authorization`` out of gunicorn's access log."""
+    # The values for the format of the operator (gunicorn.glogging.Logger.atoms).
+    if isinstance(record.args, dict):
+        user = record.args.get("u", "-")
+        hidden = {"{authorization}i": "-", "{http_authorization}e": "-"}
+        record.args |= {"u": str(user)[-4:], **hidden}
+    return True
