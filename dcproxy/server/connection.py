@@ -24,6 +24,12 @@ _PIECE_BYTES = 1 << 16
 _UNSENT_BYTES = 1 << 17
 """What the kernel keeps for a client that takes nothing (TCP_NOTSENT_LOWAT)."""
 
+_PIECES_A_TURN = 4
+"""A usual request is received at once; head and body of its response are sent separately."""
+
+_TURN_SECONDS = 1e-6
+"""Not 0: gevent runs fifty greenlets that sleep for 0 before it looks at timers and sockets."""
+
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1_000_000
 _PROBE_SECONDS = 0.5
@@ -54,6 +60,7 @@ class Connection:
         self._takes_interim_responses = False
         self._bytes_left = math.inf
         self._idle_greenlet: Any = None
+        self._turn = self._pieces = 0
         if client.family != socket.AF_UNIX:
             # Less than a page: a list is read as fast as its client takes it, and not ahead.
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
@@ -63,7 +70,7 @@ class Connection:
 
     def recv(self, size: int) -> bytes:
         """Receive a part of a request. Raises ``TimeoutError`` when the request takes too long."""
-        gevent.sleep(0)
+        self._give_way()
         limit = self._settings.request_timeout
         # gunicorn closes a connection after an error with this number, and logs nothing.
         late = TimeoutError(
@@ -87,6 +94,14 @@ class Connection:
             self._expires = time.monotonic() + limit
         return data
 
+    def _give_way(self) -> None:
+        """Pause, unless the event loop has looked at timers and sockets since the last pieces."""
+        turn = gevent.get_hub().loop.iteration
+        self._pieces = self._pieces + 1 if turn == self._turn else 1
+        self._turn = turn
+        if self._pieces > _PIECES_A_TURN:
+            gevent.sleep(_TURN_SECONDS)
+
     def _receive(self, size: int) -> bytes:
         if self._needs_handshake:
             self._client.do_handshake()
@@ -103,7 +118,7 @@ class Connection:
         idle_timeout = self._settings.idle_timeout
         try:
             for start in range(0, len(data), _PIECE_BYTES):
-                gevent.sleep(0)
+                self._give_way()
                 with gevent.Timeout(idle_timeout, TimeoutError):
                     self._client.sendall(data[start : start + _PIECE_BYTES])
         except TimeoutError as error:

@@ -22,6 +22,7 @@ from tests.support import instant_ec2, servers
 from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION, basic_authorization
 from tests.support.certificates import make_certificate
+from tests.support.floods import FLOODS, flooding, longest_wait
 
 SHOW = f"{SNAPSHOTS}/{instant_ec2.ONE_ID}"
 RATES = {"/healthz": 15, SHOW: 15}
@@ -61,6 +62,7 @@ def hostile(rounds):
         is_tls = list(attacks) == ["half handshakes"]
         yield from attack_figures(attacks, limits, share, is_tls)
     yield from fairness(max(rounds / 3, 3))
+    yield from flood_figures(max(rounds / 6, 1))
 
 
 @contextmanager
@@ -196,6 +198,15 @@ async def status(port, context, address, authorization=AUTHORIZATION, method="GE
 
 def percentile(seconds, rank):
     return sorted(seconds)[math.ceil(len(seconds) * rank / 100) - 1]
+
+
+def flood_figures(seconds):
+    """The longest that another client waits while two connections send at full speed."""
+    with instant_ec2.running() as url, one_worker(url, {}) as (worker, _):
+        for name in FLOODS:
+            with flooding(worker.port, name, seconds + 5, connections=2):
+                longest = longest_wait(servers.Server(None, worker.port, None), seconds)
+            yield Figure(f"{name}: another's /healthz, longest", longest, 1, "s")
 
 
 def fairness(seconds):

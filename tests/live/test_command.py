@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.metadata import version
 
 import pytest
 from lxml import etree
 
+from tests.support.accounts import write_account_files
 from tests.support.callers import basic_authorization
 from tests.support.certificates import make_certificate
 from tests.support.markdown import code_spans, read_page, table
@@ -387,3 +389,24 @@ def test_worker_class_without_time_limits_is_one_warning(tmp_path, arguments, co
             assert server.get("/api")[0].status == 200
         warning = "cannot keep the time limits"
         assert server.log.read_text().count(warning) == count
+
+
+def test_line_at_the_start_and_after_a_reload_tells_what_runs(tmp_path):
+    keys = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = secret\n"
+    profiles = {name: f"[profile {name}]\n{keys}" for name in ("reader", "writer")}
+    files = write_account_files(tmp_path, profiles)
+    options = files.options | {"ec2_endpoint_url": "https://ec2.example.org/"}
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(GOOD + "".join(f"{name} = {value}\n" for name, value in options.items()))
+    ca, _, _ = make_certificate(tmp_path)
+    proxy = {"HTTPS_PROXY": "http://user:pass-word@proxy.example.org:3128", "NO_PROXY": ""}
+    env = os.environ | proxy | {"AWS_CA_BUNDLE": str(ca)}
+    line = (
+        f"dcproxy {version('dcproxy')}: file {ini}, EC2 https://ec2.example.org/, "
+        f"proxy http://***@proxy.example.org:3128, CA file {ca}, accounts 2"
+    )
+    with running([BIN / "dcproxy", "-c", ini, "-p", "0"], tmp_path / "log", env=env) as server:
+        wait_until(lambda: server.log.read_text().count(line) == 1, "the line")
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: server.log.read_text().count(line) == 2, "the line after a reload")
+    assert "pass-word" not in server.log.read_text()

@@ -3,6 +3,7 @@
 import re
 import socket
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +12,7 @@ from lxml import etree
 from tests.support import instant_ec2
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.callers import AUTHORIZATION
+from tests.support.ec2_model import EC2Model
 from tests.support.ec2_responses import (
     EC2Response,
     created_response,
@@ -20,7 +22,7 @@ from tests.support.ec2_responses import (
     snapshots_page,
 )
 from tests.support.responders import always, endless_pages, second_page_fails, two_pages
-from tests.support.servers import WORKER, gunicorn, wait_until
+from tests.support.servers import LIMIT_SECONDS, WORKER, gunicorn, wait_until
 
 # The headers that the clients of the API page sent.
 HEAD = (
@@ -306,3 +308,25 @@ def test_invalid_option_stops_the_startup_and_is_logged(tmp_path):
         wait_until(lambda: server.process.poll() is not None, "the server to end")
         assert server.process.returncode != 0
         assert "page_size = '4' is not allowed" in server.log.read_text()
+
+
+def test_request_that_sleeps_does_not_stop_its_worker(tmp_path, programmed_ec2):
+    model, listing, proceed = EC2Model(), threading.Event(), threading.Event()
+
+    def respond(request):
+        if request.action == "DescribeSnapshots":
+            listing.set()
+            proceed.wait(LIMIT_SECONDS)
+        return model(request)
+
+    programmed_ec2.respond = respond
+    headers = {"Authorization": AUTHORIZATION, "Idempotency-Key": '"k"'}
+    create = (f"{SNAPSHOTS}?volume_id=vol-12345678", headers, "POST")
+    with gunicorn(tmp_path, programmed_ec2.url, *WORKER) as server, ThreadPoolExecutor() as pool:
+        first = pool.submit(server.get, *create)
+        assert listing.wait(LIMIT_SECONDS)
+        second = pool.submit(server.get, *create)  # waits by Runtime.sleep for the first
+        for _ in range(20):
+            assert server.get("/healthz")[0].status == 200
+        proceed.set()
+        assert [future.result()[0].status for future in (first, second)] == [201, 201]

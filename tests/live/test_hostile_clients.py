@@ -28,8 +28,8 @@ from tests.support.servers import (
     wait_until,
 )
 
-LONGEST_WAIT = 2.0
-"""In seconds: one is promised, another is for a busy machine. A flood lasts ten times as long."""
+LONGEST_WAIT = 1.0
+"""In seconds. A flood lasts twenty times as long."""
 CONNECTIONS = 400
 BODY_BYTES = 999_000
 

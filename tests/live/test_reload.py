@@ -176,14 +176,18 @@ def test_new_workers_continue_the_metrics_files_of_ended_ones(server, tmp_path):
 
 
 def test_reloads_do_not_leak_memory(server):
+    reload_and_wait(server)
     before = megabytes(server.process.pid)
     for _ in range(8):
         reload_and_wait(server)
     assert megabytes(server.process.pid) < before + 30
 
 
-def megabytes(pid):
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+def megabytes(master):
+    """Give the proportional memory (PSS) of a master with its workers."""
+    rollups = [Path(f"/proc/{pid}/smaps_rollup") for pid in (master, *children(master))]
+    sizes = [int(re.search(r"Pss:\s+(\d+)", rollup.read_text())[1]) for rollup in rollups]
+    return sum(sizes) / 1024
 
 
 @pytest.mark.parametrize(
