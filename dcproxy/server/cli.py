@@ -182,18 +182,6 @@ def _admin_bind(config: str) -> str | None:
     return next(filter(None, (part.local_conf.get("admin_bind") for part in parts)), None)
 
 
-def _file_settings(config: str) -> dict[str, Any]:
-    of_file: dict[str, Any] = {}
-    file, _, _ = config.partition("#")
-    parser = ConfigParser(interpolation=None, strict=False)
-    parser.read(file)
-    if parser.has_section("loggers"):
-        of_file["logconfig"] = file
-    if parser.has_section("server:main"):
-        of_file |= loadcontext(SERVER, f"config:{file}", name="main").local_conf
-    return of_file
-
-
 def _settings(given: argparse.Namespace, hooks: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of gunicorn: defaults, those of the file, the address of the command.
 
@@ -211,8 +199,14 @@ def _settings(given: argparse.Namespace, hooks: dict[str, Any]) -> dict[str, Any
     if given.ssl_cert:
         settings |= {"certfile": str(given.ssl_cert), "keyfile": str(given.ssl_key)}
     if given.config:
+        file, _, _ = given.config.partition("#")
+        sections = ConfigParser(interpolation=None, strict=False)
         with _errors_of(given.config):
-            settings |= _file_settings(given.config)
+            sections.read(file)
+            if sections.has_section("loggers"):
+                settings["logconfig"] = file
+            if sections.has_section("server:main"):
+                settings |= loadcontext(SERVER, f"config:{file}", name="main").local_conf
             admin_bind = admin_bind or _admin_bind(given.config)
     if given.hostname is not None or given.port is not None:
         host = given.hostname or _HOST

@@ -14,8 +14,6 @@ import boto3
 
 from dcproxy.ec2.session import isolated_session
 
-_STOP_TIMEOUT_SECONDS = 1
-
 
 @contextmanager
 def running() -> Iterator[str]:
@@ -43,16 +41,8 @@ def running() -> Iterator[str]:
         yield url
     finally:
         if os.getpid() == owner:  # not in a forked worker that ends
-            _end(process)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+            process.terminate()
+            process.wait()
 
 
 def add_examples(url: str, region: str) -> None:
