@@ -150,11 +150,12 @@ _STATUSES = {414: 400, 417: 400, 431: 400}
 def _write_error(client: Connection, status: int, reason: str, message: str) -> None:
     """Write an error of gunicorn as a document of the API."""
     status = _STATUSES.get(status, status)
-    text = escape(re.sub(r"[^\t\n -\ud7ff]", "?", message or reason))
+    # Behind a colon or a quotation mark is what the client sent: it may hold a secret.
+    text = escape(re.split("[:'\"]", message)[0].strip() or reason)
     body = (
         f"<error status='{status}' url=''>\n<backend driver='ec2' provider='default'></backend>\n"
         f"<code>{status}</code>\n<message>{text}</message>\n</error>\n"
-    ).encode("ascii", "xmlcharrefreplace")
+    ).encode()
     head = (
         f"HTTP/1.1 {status} {reason}\r\nServer: {SERVER}\r\nConnection: close\r\n"
         f"Content-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
