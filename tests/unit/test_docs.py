@@ -12,13 +12,16 @@ from dataclasses import fields
 
 import pytest
 
+from dcproxy.deltacloud.errors import RETRY_AFTER
 from dcproxy.deltacloud.negotiation import FORMATS
+from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
 from dcproxy.deltacloud.protocol import COLLECTIONS
 from dcproxy.deltacloud.responses import HEADERS
 from dcproxy.deltacloud.routes import ROUTES
 from dcproxy.ec2.errors import EXPIRED_CODES, EC2Error, Outcome
 from dcproxy.ec2.session import ACTIONS
 from dcproxy.operations import translation
+from dcproxy.operations.storage_volumes import MAX_CAPACITY
 from dcproxy.request_log import FIELDS
 from dcproxy.server.cli import main
 from dcproxy.server.logs import JsonLineFormatter
@@ -192,6 +195,21 @@ def test_status_table_names_the_error_codes_of_ec2():
             error = EC2Error("No.", Outcome.REFUSED, code=full_code, http_status=int(status))
             assert translation.api_error(error).status == int(status)
     assert {*code_spans(rows["502"])} >= {*EXPIRED_CODES, *translation._RETRY_AFTER}
+
+
+def test_header_table_has_the_seconds_of_retry_after():
+    [text] = [
+        row["of the response"]
+        for row in table(API, "header", "of the response")
+        if row["header"] == "`Retry-After`"
+    ]
+    named = {int(number) for number in re.findall(r"\b\d+", text)} - {502}
+    assert named == {RETRY_AFTER, *translation._RETRY_AFTER.values()}
+
+
+def test_limits_of_parameters_are_those_of_the_code():
+    assert f"at most {MAX_BODY_BYTES:,} bytes" in API
+    assert f"from 1 to {MAX_CAPACITY}." in API
 
 
 def test_format_table_has_all_formats():
@@ -468,6 +486,13 @@ def test_decisions_have_a_status_and_the_index_names_them():
 
 
 # Figures and sizes
+
+
+def test_sizes_to_operate_with_name_the_defaults():
+    rows = table(read_page("docs/operating.md"), "setting", "size")
+    sizes = {row["setting"].strip("`"): row["size"] for row in rows}
+    assert f"per worker, {Settings().capacity};" in sizes["capacity"]
+    assert sizes["deadline"].startswith(f"{Settings().deadline:g} seconds;")
 
 
 def test_default_time_limit_is_the_one_of_the_options():
