@@ -87,6 +87,11 @@ class EC2Error(Exception):
         return f"{self.code}: {self.message}" if self.code else self.message
 
     @property
+    def may_have_effect(self) -> bool:
+        """Whether EC2 may have carried out this attempt, or an earlier one of the same call."""
+        return self.outcome is Outcome.UNKNOWN or self.earlier_response_lost
+
+    @property
     def may_be_repeated(self) -> bool:
         """Whether the same request may succeed soon, apart from effects of this one."""
         return self.outcome is not Outcome.REFUSED and not self.limit

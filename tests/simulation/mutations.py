@@ -15,7 +15,7 @@ from dcproxy.ec2.client import EC2Client
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.records import TaggedSnapshot
 from dcproxy.operations.call import ApiCall
-from dcproxy.operations.creating import ladder
+from dcproxy.operations.creating import idempotency, ladder
 from dcproxy.operations.creating import snapshot as creation
 from dcproxy.operations.translation import api_error
 from tests.simulation import replica
@@ -87,19 +87,19 @@ def short_wait() -> Iterator[None]:
 @_mutation("with a key, do not send again after a lost response")
 @contextmanager
 def resent_with_key() -> Iterator[None]:
-    carry_out = creation.carry_out
+    carry_out = ladder.carry_out
 
     def resend(*args: Any, **options: Any) -> Any:
         return carry_out(*args, **options | {"resends_lost": True})
 
-    with patch.object(creation, "carry_out", resend):
+    with patch.object(ladder, "carry_out", resend):
         yield
 
 
 @_mutation("requests with one key in one worker wait for each other")
 @contextmanager
 def no_turns() -> Iterator[None]:
-    with patch.object(creation, "in_turn", lambda call, token: nullcontext()):
+    with patch.object(idempotency, "in_turn", lambda call, token: nullcontext()):
         yield
 
 
@@ -123,16 +123,21 @@ def failed_ranks_by_age() -> Iterator[None]:
 @_mutation("with a key, refuse other parameters")
 @contextmanager
 def no_parameter_check() -> Iterator[None]:
-    create_token = creation.create_token
+    create_token = idempotency.create_token
 
-    with patch.object(creation, "create_token", lambda call, *_: create_token(call)):
+    with patch.object(idempotency, "create_token", lambda call, *_: create_token(call)):
         yield
 
 
 @_mutation("search for the snapshot of a lost response before the create is repeated")
 @contextmanager
 def no_search_after_lost_response() -> Iterator[None]:
-    with patch.object(ladder, "look_repeatedly", lambda call, look, delays: (None, True)):
+    look = ladder.look_repeatedly
+
+    def look_later(call: Any, of: Any, delays: Any) -> Any:
+        return (None, True) if delays is ladder.LOOK_DELAYS else look(call, of, delays)
+
+    with patch.object(ladder, "look_repeatedly", look_later):
         yield
 
 
@@ -148,12 +153,12 @@ def repeated_after_failed_search() -> Iterator[None]:
 @_mutation("search once more for a create that was sent more than once")
 @contextmanager
 def no_last_search() -> Iterator[None]:
-    look = creation.look_repeatedly
+    look = ladder.look_repeatedly
 
-    def look_for_keys(call: Any, *args: Any) -> Any:
-        return look(call, *args) if call.request.idempotency_key else (None, False)
+    def look_several_times(call: Any, of: Any, delays: Any) -> Any:
+        return look(call, of, delays) if len(delays) > 1 else (None, False)
 
-    with patch.object(creation, "look_repeatedly", look_for_keys):
+    with patch.object(ladder, "look_repeatedly", look_several_times):
         yield
 
 
@@ -221,27 +226,27 @@ def lost_response_is_refusal() -> Iterator[None]:
 @_mutation("say that the outcome is unknown")
 @contextmanager
 def no_unknown_response() -> Iterator[None]:
-    with patch.object(creation, "unknown_outcome", lambda error, *args: api_error(error)):
+    with patch.object(ladder, "unknown_outcome", lambda error, *args: api_error(error)):
         yield
 
 
 @_mutation("without a key, only its own snapshots are those of a request")
 @contextmanager
 def no_filter() -> Iterator[None]:
-    create_token = creation.create_token
+    create_token = idempotency.create_token
 
     def shared(call: Any, *parameters: str) -> Any:
         token = create_token(call, *parameters)
         return token if token is None or token.is_keyed else token._replace(prefix="a", value="a")
 
-    with patch.object(creation, "create_token", shared):
+    with patch.object(idempotency, "create_token", shared):
         yield
 
 
 @_mutation("send no create for a client that has left")
 @contextmanager
 def no_client_check() -> Iterator[None]:
-    with patch.object(creation, "require_client", lambda call, kind: None):
+    with patch.object(idempotency, "require_client", lambda call, kind: None):
         yield
 
 

@@ -96,12 +96,18 @@ def test_create_after_a_failed_snapshot_makes_a_new_one(scenario, ec2):
     assert list(ec2.snapshots) == [FIRST, SECOND]
 
 
-def test_create_whose_snapshot_fails_at_once_names_it_with_its_state(scenario):
-    ec2 = scenario.model()
-    ec2.on_list = lambda: [ec2.fail(id) for id in ec2.snapshots]
-    response = scenario.create(headers=KEY)
-    assert (id_of(response), response.lxml.findtext("state")) == (FIRST, "error")
+@pytest.mark.parametrize("fault", [None, LOST, FAILED])
+def test_create_whose_snapshot_fails_at_once_is_502_that_names_it(scenario, increase_of, fault):
+    """A repetition with the key makes another one."""
+    ec2 = scenario.model((fault, EXECUTED))
+    ec2.on_list = lambda: [ec2.fail(id) for id in ec2.snapshots if id == FIRST]
+    response = scenario.create(headers=KEY, status=502)
+    assert f"could not complete the snapshot {FIRST}" in message_of(response)
+    assert "not known" not in message_of(response)
+    assert response.headers["Retry-After"]
     assert list(ec2.snapshots) == [FIRST]
+    assert increase_of("dcproxy_creates_unsettled_total") == 0
+    assert id_of(scenario.create(headers=KEY)) == SECOND
 
 
 @pytest.mark.parametrize("fault", [LOST, FAILED])

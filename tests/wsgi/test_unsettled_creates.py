@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.support.creation import DENIED, EXECUTED, NOT_EXECUTED, id_of, message_of
+from tests.support.creation import DENIED, EXECUTED, FAILED, NOT_EXECUTED, id_of, message_of
 from tests.support.ec2_model import LOST
 from tests.support.ec2_responses import error_response
 from tests.support.package import CREATE_TAG
@@ -73,6 +73,35 @@ def test_failed_snapshot_is_deleted_in_favour_of_a_usable_one(scenario):
     ec2 = scenario.model((LOST, EXECUTED), lags=[3, 0])
     ec2.on_list = lambda: ec2.fail(FIRST)
     assert [id_of(scenario.create())] == list(ec2.snapshots) == [SECOND]
+
+
+@pytest.mark.parametrize("fault", [LOST, FAILED])
+def test_failed_snapshot_of_a_lost_response_is_502_that_names_it(scenario, unsettled, fault):
+    ec2 = scenario.model((fault, EXECUTED))
+    ec2.on_list = lambda: ec2.fail(FIRST)
+    response = scenario.create(status=502)
+    assert f"could not complete the snapshot {FIRST}" in message_of(response)
+    assert "not known" not in message_of(response)
+    assert list(ec2.snapshots) == [FIRST]
+    assert unsettled() == 0
+
+
+def test_failed_snapshot_beside_one_that_no_search_shows_is_an_unknown_outcome(
+    scenario, ec2, unsettled
+):
+    ec2.on_list = lambda: [ec2.fail(id) for id in ec2.snapshots if id == SECOND]
+    message = message_of(scenario.create(status=502))
+    assert f"could not complete the snapshot {SECOND}" in message
+    assert "not known whether EC2 has made another one" in message
+    assert ec2.snapshots[FIRST]["tags"][CREATE_TAG] in message
+    assert unsettled() == 1
+
+
+def test_one_of_several_failed_snapshots_is_kept_and_named(scenario):
+    ec2 = scenario.model((LOST, EXECUTED), lags=[3, 0])
+    ec2.on_list = lambda: [ec2.fail(id) for id in ec2.snapshots]
+    [kept] = re.findall("snap-[0-9a-f]+", message_of(scenario.create(status=502)))
+    assert list(ec2.snapshots) == [kept]
 
 
 def test_create_is_answered_although_the_last_search_fails(scenario, ec2, unsettled):

@@ -127,6 +127,43 @@ def test_lost_refusal_of_an_attach_is_not_an_attachment(programmed_client, model
     assert model.volumes[id]["attachment"] == (instance, held, "attached")
 
 
+@pytest.mark.parametrize("shown", ["detaching", "busy", "detached"])
+@pytest.mark.parametrize("stale", ["attached", "attaching"])
+def test_earlier_attachment_of_a_lagging_read_is_not_an_attachment(
+    programmed_client, model, shown, stale
+):
+    """The looks show the attachment as it was before the volume was detached."""
+    id = model.add(attachment=(INSTANCE, "/dev/sdf", shown))
+    model.volumes[id]["before"] = (INSTANCE, "/dev/sdf", stale)
+    model.faults["AttachVolume"] = [not_executed()] * 9
+    describe = model.DescribeVolumes
+
+    def read(parameters):
+        model.stale_reads = model.actions.count("DescribeVolumes") > 1
+        return describe(parameters)
+
+    model.DescribeVolumes = read
+    message = message_of(programmed_client.post(f"{VOLUMES}/{id}/attach", GIVEN, status=502))
+    assert "It is not known whether EC2 has carried out AttachVolume" in message
+
+
+@pytest.mark.parametrize("earlier", [("i-87654321", "/dev/sdf"), (INSTANCE, "/dev/sdh")])
+def test_lost_attach_beside_an_earlier_attachment_is_settled(programmed_client, model, earlier):
+    """At another instance or device, it is not what was asked for."""
+    id = model.add(attachment=(*earlier, "detached"))
+    model.faults["AttachVolume"] = [not_executed()]
+    describe = model.DescribeVolumes
+
+    def read(parameters):
+        if "AttachVolume" in model.actions:
+            model.volumes[id]["attachment"] = ATTACHED
+        return describe(parameters)
+
+    model.DescribeVolumes = read
+    programmed_client.post(f"{VOLUMES}/{id}/attach", GIVEN, status=202)
+    assert model.actions.count("AttachVolume") == 1
+
+
 @pytest.mark.parametrize("given", [{}, {"instance_id": INSTANCE}])
 def test_lost_refusal_of_a_detach_is_not_a_detachment(programmed_client, model, given):
     id = model.add()

@@ -7,20 +7,18 @@ from typing import Any
 
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.ec2 import reader
-from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Attachment, Volume
 from dcproxy.operations.call import ApiCall
-from dcproxy.operations.creating.ladder import carry_out, unknown_outcome
+from dcproxy.operations.creating.ladder import carry_out, refuses_choice, unknown_outcome
 
-_LETTERS = "fghijklmnop"
+_REFUSED_DEVICE = re.compile(r"InvalidDevice\.InUse")
+_DEVICES = [f"/dev/sd{letter}" for letter in "fghijklmnop"]
 _ATTACHED = ("attaching", "attached")
 """The states of an attachment that holds; in any other, EC2 is detaching the volume."""
 
 _NOT_ATTACHED = ("IncorrectState", "InvalidAttachment.NotFound")
 """Codes of a refused detach: the volume is not attached."""
-
-# EC2 takes /dev/sdf and /dev/xvdf for the same.
-_DEVICE = re.compile(r"(?:/dev/)?(?:sd|xvd)([a-z]+)[0-9]*")
 
 
 def attach_volume(call: ApiCall, volume: Volume, instance_id: str, device: str) -> Volume:
@@ -33,30 +31,29 @@ def attach_volume(call: ApiCall, volume: Volume, instance_id: str, device: str) 
     devices = [device] if device else _free_devices(call, instance_id)
     for device in devices:
         try:
-            attachment = _attach(call, volume, instance_id, device)
-        except EC2Error as error:
-            if device == devices[-1] or not _refuses_device(error, device):
-                raise
-        else:
+            _attach(call, volume, instance_id, device)
             break
-    return volume._replace(status="in-use", attachments=(attachment, *volume.attachments))
+        except EC2Error as error:
+            is_refused = refuses_choice(error, device, _REFUSED_DEVICE)
+            if not is_refused or device == devices[-1]:
+                raise
+    attached = Attachment(instance_id, device, "attaching")
+    return volume._replace(status="in-use", attachments=(attached, *volume.attachments))
 
 
-def _attach(call: ApiCall, volume: Volume, instance_id: str, device: str) -> Attachment:
-    def is_effect(shown: Attachment | None, error: EC2Error) -> bool:
-        return shown is not None and shown.device == device and shown.status in _ATTACHED
+def _attach(call: ApiCall, volume: Volume, instance_id: str, device: str) -> None:
+    def at_device(attachments: Sequence[Attachment]) -> list[str]:
+        of_instance = _of_instance(attachments, instance_id)
+        return [shown.status for shown in of_instance if shown.device == device]
 
-    before = _of_instance(volume.attachments, instance_id)
-    params = {"VolumeId": volume.id, "InstanceId": instance_id, "Device": device}
-    # An attachment that held before proves nothing.
-    held = before is not None and before.device == device and before.status in _ATTACHED
-    _carry_out(call, "AttachVolume", instance_id, None if held else is_effect, params)
-    return Attachment(instance_id, device, "attaching")
-
-
-def _refuses_device(error: EC2Error, device: str) -> bool:
-    is_named = error.code == "InvalidDevice.InUse" or device in error.message
-    return error.outcome is Outcome.REFUSED and is_named
+    # What was there before proves nothing: reads that lag may show it as it was still earlier.
+    is_new = not at_device(volume.attachments)
+    _carry_out(
+        call,
+        "AttachVolume",
+        {"VolumeId": volume.id, "InstanceId": instance_id, "Device": device},
+        lambda shown, error: is_new and any(s in _ATTACHED for s in at_device(shown)),
+    )
 
 
 def detach_volume(call: ApiCall, volume: Volume, instance_id: str) -> Volume:
@@ -65,78 +62,69 @@ def detach_volume(call: ApiCall, volume: Volume, instance_id: str) -> Volume:
     It stays in use until the operating system of the instance has released it. An empty
     ``instance_id`` is that of a volume which is not attached, as far as EC2 shows.
     """
+    before = next(iter(_of_instance(volume.attachments, instance_id)), None)
 
-    def is_effect(shown: Attachment | None, error: EC2Error) -> bool:
-        # Reads that lag may not show the attachment yet: then only EC2's refusal tells.
-        if shown is None:
-            return error.code in _NOT_ATTACHED
-        return shown.status not in _ATTACHED
+    def is_effect(attachments: Sequence[Attachment], error: EC2Error) -> bool:
+        if before is None or before.status not in _ATTACHED:
+            return False  # it may be attached all the same, which reads that lag do not show
+        shown = _of_instance(attachments, instance_id)
+        # Nor may they show an attachment yet: without one, only EC2's refusal tells.
+        return error.code in _NOT_ATTACHED if not shown else shown[0].status not in _ATTACHED
 
-    before = _of_instance(volume.attachments, instance_id)
-    held = before is not None and before.status in _ATTACHED
     params = {"VolumeId": volume.id} | ({"InstanceId": instance_id} if instance_id else {})
-    # What was not attached before, as far as EC2 shows, may still be attached.
-    detached = _carry_out(call, "DetachVolume", instance_id, is_effect if held else None, params)
+    detached = _carry_out(call, "DetachVolume", params, is_effect)
     leaving = before or detached
-    if leaving is None or not leaving.instance_id:
+    if not leaving.instance_id:
         return volume
     others = [attachment for attachment in volume.attachments if attachment is not before]
-    return volume._replace(
-        status="in-use", attachments=(leaving._replace(status="detaching"), *others)
-    )
-
-
-def _of_instance(attachments: Sequence[Attachment], instance_id: str) -> Attachment | None:
-    return next((shown for shown in attachments if shown.instance_id == instance_id), None)
-
-
-def _free_devices(call: ApiCall, instance_id: str) -> list[str]:
-    filters = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
-    taken = {
-        match[1]
-        for attachment in _attachments(call, Filters=filters)
-        if attachment.instance_id == instance_id and (match := _DEVICE.fullmatch(attachment.device))
-    }
-    free = [f"/dev/sd{letter}" for letter in _LETTERS if letter not in taken]
-    if not free:
-        raise ApiError(
-            400,
-            f"device is missing, and {instance_id} has volumes at all from /dev/sdf to /dev/sdp.",
-            parameter="device",
-        )
-    return free
+    leaving = leaving._replace(status="detaching")
+    return volume._replace(status="in-use", attachments=(leaving, *others))
 
 
 def _carry_out(
     call: ApiCall,
     action: str,
-    instance_id: str,
-    is_effect: Callable[[Attachment | None, EC2Error], bool] | None,
     params: dict[str, Any],
+    is_effect: Callable[[Sequence[Attachment], EC2Error], bool],
 ) -> Attachment:
     """Carry out AttachVolume or DetachVolume; return the attachment as the response shows it.
 
-    After a lost response, ``is_effect`` is given the attachment to the instance as EC2 shows it,
-    and the last error. Without it, nothing that EC2 shows proves an effect.
+    After a lost response, ``is_effect`` tells whether the attachments that EC2 shows and the last
+    error prove that the call was carried out; then an empty attachment is returned.
     """
-
-    def send(call: ApiCall) -> Attachment:
-        read = partial(reader.attachment, action=action)
-        return call.ec2(read, action, is_repeatable=False, **params)
 
     def look(error: EC2Error) -> Attachment | None:
         shown = _attachments(call, is_follow_up=True, VolumeIds=[params["VolumeId"]])
-        attachment = _of_instance(shown, instance_id)
-        if is_effect is not None and is_effect(attachment, error):
-            return attachment or Attachment(instance_id, "", "detached")
-        return None
+        return Attachment("", "", "") if is_effect(shown, error) else None
 
-    def unknown(error: EC2Error) -> ApiError:
-        return unknown_outcome(error, f"carried out {action}: look at the volume", RETRY_AFTER)
+    read = partial(reader.attachment, action=action)
+    try:
+        return carry_out(
+            call, lambda call: call.ec2(read, action, is_repeatable=False, **params), look
+        )
+    except EC2Error as error:
+        if error.may_have_effect:
+            effect = f"carried out {action}: look at the volume"
+            raise unknown_outcome(error, effect, RETRY_AFTER) from error
+        raise
 
-    return carry_out(call, send, look, unknown)
+
+def _free_devices(call: ApiCall, instance_id: str) -> list[str]:
+    filters = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
+    attachments = _of_instance(_attachments(call, Filters=filters), instance_id)
+    # EC2 takes /dev/sdf, /dev/xvdf and /dev/sdf1 for the same.
+    names = (re.sub("^(/dev/)?(sd|xvd)", "/dev/sd", shown.device) for shown in attachments)
+    taken = {name.rstrip("0123456789") for name in names}
+    if free := [device for device in _DEVICES if device not in taken]:
+        return free
+    message = f"device is missing, and {instance_id} has volumes at all from /dev/sdf to /dev/sdp."
+    raise ApiError(400, message, parameter="device")
 
 
 def _attachments(call: ApiCall, **params: Any) -> list[Attachment]:
     volumes = call.ec2(reader.volumes, "DescribeVolumes", **params).records
     return [attachment for volume in volumes for attachment in volume.attachments]
+
+
+def _of_instance(attachments: Sequence[Attachment], instance_id: str) -> list[Attachment]:
+    return [shown for shown in attachments if shown.instance_id == instance_id]

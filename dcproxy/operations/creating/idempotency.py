@@ -1,15 +1,17 @@
-"""What identifies a create: the tags of its snapshots, and the Idempotency-Key of its request."""
+"""What makes a create repeatable: its tags, its client token and the Idempotency-Key."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from dcproxy.deltacloud.errors import ApiError
+from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import TaggedSnapshot
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.creating.ladder import RESERVED_SECONDS
+from dcproxy.operations.translation import api_error
 
 CREATE_TAG = "dcproxy:create"
 REQUEST_TAG = "dcproxy:request"
@@ -28,18 +30,14 @@ _turns: dict[Any, object] = {}
 class Token(NamedTuple):
     """What identifies a create.
 
-    ``value`` is the tag of its snapshots, and ``prefix`` begins that of all requests with its
-    Idempotency-Key; without one, both are the same. ``request`` identifies this request.
+    ``value`` is the tag of its snapshots, ``prefix`` begins that of all requests with its key;
+    without an Idempotency-Key, both are the same. ``request`` identifies this request.
     """
 
     prefix: str
     value: str
     request: str
-
-    @property
-    def is_keyed(self) -> bool:
-        """Whether it comes from an Idempotency-Key, which other requests may share."""
-        return self.prefix != self.value
+    is_keyed: bool
 
     @property
     def tags(self) -> dict[str, str]:
@@ -47,7 +45,7 @@ class Token(NamedTuple):
         return {CREATE_TAG: self.value, REQUEST_TAG: self.request}
 
     def made(self, tagged: TaggedSnapshot) -> bool:
-        """Tell whether this request made a snapshot."""
+        """Tell whether this request made a snapshot, given with the values of those tags."""
         return tagged.tags[1] == self.request
 
 
@@ -63,8 +61,8 @@ def create_token(call: ApiCall, *parameters: str) -> Token | None:
             raise ApiError(400, "Idempotency-Key is not supported here: create_tag is off.")
         return None
     if not key:
-        return Token(request, request, request)
-    return Token(f"{key}-", f"{key}-{_digest(*parameters)}", request)
+        return Token(request, request, request, is_keyed=False)
+    return Token(f"{key}-", f"{key}-{_digest(*parameters)}", request, is_keyed=True)
 
 
 def client_token(call: ApiCall) -> str:
@@ -82,8 +80,7 @@ def in_turn(call: ApiCall, token: Token) -> Iterator[None]:
     A key counts for its credentials, so that nobody can hold up others who knows no secret. Raises
     a 502 ``ApiError`` when too little time is left.
     """
-    caller = call.caller
-    access_key = None if caller.is_account else caller.access_key(0.0)
+    access_key = None if call.caller.is_account else call.caller.access_key(0.0)
     # The client is that of one application; a process may have several.
     turn, request = (call.client, access_key, token.prefix), object()
     # setdefault: two threads cannot both find it free. Waiting by Runtime.sleep works for threads,
@@ -96,6 +93,29 @@ def in_turn(call: ApiCall, token: Token) -> Iterator[None]:
         yield
     finally:
         del _turns[turn]
+
+
+def require_client(call: ApiCall, kind: str) -> None:
+    """Drop the create of a client that has given up waiting: it may have sent another one."""
+    if call.log.client_has_left:
+        raise ApiError(400, f"The client closed its connection before the {kind} was created.")
+
+
+def tag_specifications(kind: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Build the parameter of a create that sets ``tags``; without tags there is none."""
+    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return {"TagSpecifications": [{"ResourceType": kind, "Tags": pairs}]} if pairs else {}
+
+
+def refused_tags(error: EC2Error, tags: Mapping[str, str]) -> ApiError:
+    """Build the error for a caller who may create but perhaps not tag.
+
+    ``tags`` are those that the create cannot do without; none stands for an Idempotency-Key.
+    """
+    refused = api_error(error)
+    needs = f"The tags {', '.join(tags)} also need" if tags else "Idempotency-Key also needs"
+    message = f"{refused.message} {needs} the permission ec2:CreateTags."
+    return ApiError(refused.status, message, code=refused.code, retry_after=None, is_refusal=True)
 
 
 def _random(call: ApiCall) -> str:
@@ -112,7 +132,6 @@ def _digest_of_key(call: ApiCall) -> str | None:
         return None
     match = _KEY.fullmatch(header.strip())
     if match is None:
-        raise ApiError(
-            400, 'Idempotency-Key cannot be read: it takes one text in quotes, such as "a-1".'
-        )
+        message = 'Idempotency-Key cannot be read: it takes one text in quotes, such as "a-1".'
+        raise ApiError(400, message)
     return _digest(call.caller.name, call.region, match[1] or match[2])

@@ -1,9 +1,10 @@
-"""Calls of EC2 that may lose their response: send, look, then repeat, answer or say it is unknown.
+"""Calls that EC2 may carry out although their response is lost: send, look, then answer or resend.
 
 Creates of snapshots, attaches and detaches are carried out in this way.
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -30,20 +31,18 @@ def carry_out(
     call: ApiCall,
     send: Callable[[ApiCall], Effect],
     look: Callable[[EC2Error], Effect | None],
-    unknown: Callable[[EC2Error], ApiError],
     *,
     resends_lost: bool = True,
 ) -> Effect:
     """Send a call until EC2 has carried it out, has refused it, or the deadline is near.
 
-    ``send`` makes one attempt. After a lost response, ``look`` is given the last error; it returns
-    the effect, or None when EC2 does not show it. Only when EC2 has answered a look, and shown no
-    effect, the call is sent again, and without ``resends_lost`` not even then. Raises ``EC2Error``
-    when it is certain that there is no effect, else what ``unknown`` makes of the last error.
+    ``send`` makes one attempt. Once a response was lost, looks follow each failed attempt: ``look``
+    is given the error, and returns the effect, or None when EC2 does not show it. The call is sent
+    again only when EC2 has answered a look and shown no effect, and without ``resends_lost`` not
+    even then. Raises the last ``EC2Error``, whose ``may_have_effect`` tells of all attempts.
     """
     sending = replace(call, deadline=call.deadline - RESERVED_SECONDS)
-    is_lost = False
-    attempt = 0
+    is_lost, attempt = False, 0
     while True:
         attempt += 1
         try:
@@ -52,18 +51,14 @@ def carry_out(
             pause = back_off(call.runtime, attempt)
             may_resend = error.may_be_repeated
             is_lost |= error.outcome is Outcome.UNKNOWN
+            error.earlier_response_lost = is_lost
             if is_lost:
                 effect, has_looked = look_repeatedly(call, partial(look, error), LOOK_DELAYS)
                 if effect is not None:
                     return effect
                 may_resend &= has_looked and resends_lost
-            if (
-                not may_resend
-                or attempt >= call.settings.retry_attempts
-                or pause >= sending.seconds_left
-            ):
-                if is_lost:
-                    raise unknown(error) from error
+            is_last = attempt >= call.settings.retry_attempts or pause >= sending.seconds_left
+            if is_last or not may_resend:
                 raise
         call.runtime.sleep(pause)
         call.log.retries += 1
@@ -88,6 +83,13 @@ def look_repeatedly(
             if effect is not None:
                 return effect, True
     return None, has_looked
+
+
+def refuses_choice(error: EC2Error, choice: str, codes: re.Pattern[str]) -> bool:
+    """Tell whether EC2 refuses a zone or device that dcproxy chose, so that another one may do."""
+    if error.outcome is not Outcome.REFUSED or error.may_have_effect:
+        return False
+    return choice in error.message or codes.fullmatch(error.code) is not None
 
 
 def unknown_outcome(error: EC2Error, effect: str, retry_after: int | None) -> ApiError:

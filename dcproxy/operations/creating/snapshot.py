@@ -1,14 +1,13 @@
-"""Snapshot creation, although CreateSnapshot has no client token.
+"""Snapshot creation, although CreateSnapshot has no client token: tags take its place.
 
-Each create sets tags of its own in the call that makes the snapshot. When a response is lost, a
-search by the tag tells whether there is a snapshot. The tags are the only memory that lasts, so
-replicas and restarts make no difference. ``docs/idempotency.md`` has the promise and the states.
+After a lost response, a search by the tag tells whether there is a snapshot. EC2 is the only
+memory. ``docs/idempotency.md`` has the promise and the states.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
@@ -16,29 +15,19 @@ from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.records import Snapshot, TaggedSnapshot
 from dcproxy.operations.call import ApiCall
-from dcproxy.operations.creating.idempotency import CREATE_TAG, Token, create_token, in_turn
-from dcproxy.operations.creating.ladder import (
-    LOOK_DELAYS,
-    carry_out,
-    look_repeatedly,
-    unknown_outcome,
-)
-from dcproxy.operations.creating.outcomes import refused_tags, require_client, tag_specifications
+from dcproxy.operations.creating import idempotency, ladder
+from dcproxy.operations.creating.idempotency import CREATE_TAG, Token
+from dcproxy.operations.creating.ladder import LOOK_DELAYS
 from dcproxy.operations.lists import paginate
 from dcproxy.settings import MAX_TAGS, RESERVED_TAGS
 
 SHOW_DELAYS = (*LOOK_DELAYS, 1.5)
 """Seconds before each search until EC2 shows a new snapshot with a key: 5 seconds in all."""
 
-_CODES_OF_REFUSED_TAGS = {
-    "InvalidParameter",
-    "InvalidParameterValue",
-    "InvalidRequest",
-    "UnauthorizedOperation",
-    "UnknownParameter",
-    "UnsupportedOperation",
-}
-"""Codes of callers who may create but not tag, and of clouds that do not know the parameter."""
+# Codes of callers who may create but not tag, and of clouds that do not know the parameter.
+_REFUSED_TAGS = re.compile(
+    "InvalidParameter(Value)?|InvalidRequest|UnknownParameter|Un(authorized|supported)Operation"
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,27 +36,29 @@ def create_snapshot(call: ApiCall, volume_id: str, name: str, description: str) 
     """Make one snapshot and return it; with an Idempotency-Key, perhaps one that exists.
 
     An empty ``name`` or ``description`` is none. Raises ``EC2Error`` when EC2 refuses, and
-    ``ApiError``: a 422 for a key with other parameters, and a 502 when it is unknown whether there
-    is a snapshot; it names the tag.
+    ``ApiError``: a 422 for a key with other parameters, and a 502 that names the snapshot when it
+    has failed, and the tag when it is unknown whether there is one.
     """
     params = {"VolumeId": volume_id} | ({"Description": description} if description else {})
-    token = create_token(call, volume_id, name, description)
+    token = idempotency.create_token(call, volume_id, name, description)
     if token is None:
         return _create_once(call, params, _tags(call, volume_id, name, {}))
-    with in_turn(call, token):
+    with idempotency.in_turn(call, token):
         creation = _Creation(call, token)
         if token.is_keyed and (earlier := creation.find_earlier()):
             return earlier
         tags = _tags(call, volume_id, name, token.tags)
-        require_client(call, "snapshot")
+        idempotency.require_client(call, "snapshot")
         try:
-            return creation.create(params, tags)
+            return creation.create(
+                params | idempotency.tag_specifications("snapshot", token.tags | tags)
+            )
         except EC2Error as error:
-            refuses_tags = error.outcome is Outcome.REFUSED and error.code in _CODES_OF_REFUSED_TAGS
+            is_refusal = error.outcome is Outcome.REFUSED and _REFUSED_TAGS.fullmatch(error.code)
             is_needed = bool(tags) or token.is_keyed
-            if refuses_tags and is_needed and error.code == "UnauthorizedOperation":
-                raise refused_tags(error, tags) from error
-            if is_needed or not refuses_tags:
+            if is_refusal and is_needed and error.code == "UnauthorizedOperation":
+                raise idempotency.refused_tags(error, tags) from error
+            if is_needed or not is_refusal:
                 raise
     return _create_once(call, params, {})
 
@@ -75,31 +66,28 @@ def create_snapshot(call: ApiCall, volume_id: str, name: str, description: str) 
 def _tags(call: ApiCall, volume_id: str, name: str, others: Mapping[str, str]) -> dict[str, str]:
     """Return the tags of a new snapshot, apart from ``others``: ours, then those of its volume."""
     tags = dict(call.settings.tags) | ({"Name": name} if name else {})
-    if not call.settings.copy_tags:
-        return tags
-    of_volume = call.ec2(reader.volume_tags, "DescribeVolumes", VolumeIds=[volume_id])
-    copied = {
-        key: value
-        for key, value in sorted(of_volume)
-        # Tags of another create would let its search find this snapshot.
-        if key not in tags and not key.lower().startswith(RESERVED_TAGS)
-    }
-    return tags | dict(islice(copied.items(), MAX_TAGS - len(tags) - len(others)))
+    if call.settings.copy_tags:
+        of_volume = call.ec2(reader.volume_tags, "DescribeVolumes", VolumeIds=[volume_id])
+        for key, value in sorted(of_volume):
+            has_room = len(tags) + len(others) < MAX_TAGS
+            # Tags of another create would let its search find this snapshot.
+            if has_room and key not in tags and not key.lower().startswith(RESERVED_TAGS):
+                tags[key] = value
+    return tags
 
 
 def _create_once(call: ApiCall, params: Mapping[str, Any], tags: Mapping[str, str]) -> Snapshot:
     """Send a create that no search can find, so that it is never sent again."""
-    require_client(call, "snapshot")
+    idempotency.require_client(call, "snapshot")
     try:
-        return _send(call, params, tags)
+        return _send(call, {**params, **idempotency.tag_specifications("snapshot", tags)})
     except EC2Error as error:
-        if error.outcome is Outcome.UNKNOWN:
-            raise unknown_outcome(error, "made a snapshot", None) from error
+        if error.may_have_effect:
+            raise ladder.unknown_outcome(error, "made a snapshot", None) from error
         raise
 
 
-def _send(call: ApiCall, params: Mapping[str, Any], tags: Mapping[str, str]) -> Snapshot:
-    params = {**params, **tag_specifications("snapshot", tags)}
+def _send(call: ApiCall, params: Mapping[str, Any]) -> Snapshot:
     return call.ec2(reader.created_snapshot, "CreateSnapshot", is_repeatable=False, **params)
 
 
@@ -124,43 +112,55 @@ class _Creation:
         """
         self._search()
         if usable := self._usable():
-            return usable[0].snapshot
+            return usable[0]
         if any(not tagged.has_failed for tagged in self.known.values()):
             message = "This Idempotency-Key was used with other parameters: use a new key."
             raise ApiError(422, message)
         return None
 
-    def create(self, params: Mapping[str, Any], tags: Mapping[str, str]) -> Snapshot:
-        """Make a snapshot and return the one that stays."""
-        carry_out(
-            self.call,
-            lambda call: self._send(call, params, {**self.token.tags, **tags}),
-            lambda error: self._search(),
-            self._unknown,
-            # A repetition of the request finds what this one has made.
-            resends_lost=not self.token.is_keyed,
-        )
-        if self.token.is_keyed:
+    def create(self, params: Mapping[str, Any]) -> Snapshot:
+        """Send the create, search after a lost response, and return the snapshot that stays."""
+        is_keyed = self.token.is_keyed
+        # Without a key, a repeated request would make another snapshot.
+        retry_after = RETRY_AFTER if is_keyed else None
+        made = f"look for the tag {CREATE_TAG}={self.token.value}"
+        try:
+            ladder.carry_out(
+                self.call,
+                lambda call: self._send(call, params),
+                lambda error: self._search(),
+                # With a key, a repeated request finds what this one has made.
+                resends_lost=not is_keyed,
+            )
+        except EC2Error as error:
+            if not error.may_have_effect:
+                raise
+            self._report("its outcome is unknown")
+            raise ladder.unknown_outcome(error, f"made a snapshot: {made}", retry_after) from error
+        if is_keyed:
             self._wait_until_shown()
         elif self.sends > 1:
             self._delete_others()
-        return self._best().snapshot
+        if usable := self._usable():
+            return usable[0]
+        failed = [id for id, tagged in self.known.items() if self.token.made(tagged)]
+        message = f"EC2 could not complete the snapshot {failed[0]}: its state is error."
+        if len(failed) < self.sends:
+            message += f" It is not known whether EC2 has made another one: {made}."
+        raise ApiError(502, message, retry_after=retry_after)
 
-    def _send(
-        self, call: ApiCall, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> list[TaggedSnapshot]:
+    def _send(self, call: ApiCall, params: Mapping[str, Any]) -> Snapshot:
         try:
-            snapshot = _send(call, params, tags)
+            snapshot = _send(call, params)
         except EC2Error as error:
             self.sends += error.outcome is Outcome.UNKNOWN
             raise
         self.sends += 1
-        created = TaggedSnapshot(snapshot, tuple(self.token.tags.values()))
-        self.known[snapshot.id] = created
-        return [created]
+        self.known[snapshot.id] = TaggedSnapshot(snapshot, tuple(self.token.tags.values()))
+        return snapshot
 
-    def _search(self) -> list[TaggedSnapshot] | None:
-        """Search by the tag; return the snapshots of this request, None when EC2 shows none."""
+    def _search(self) -> Snapshot | None:
+        """Search by the tag; return a snapshot of this request, None when EC2 shows none."""
         token = self.token
         value = f"{token.prefix}*" if token.is_keyed else token.value
         pages = paginate(
@@ -173,58 +173,43 @@ class _Creation:
             OwnerIds=["self"],
             Filters=[{"Name": f"tag:{CREATE_TAG}", "Values": [value]}],
         )
-        found = [
-            tagged
-            for page in pages
-            for tagged in page.records
-            # Some clouds ignore filters.
-            if tagged.tags[0].startswith(token.prefix)
-        ]
+        found = [tagged for page in pages for tagged in page.records]
+        # Some clouds ignore filters.
+        found = [tagged for tagged in found if tagged.tags[0].startswith(token.prefix)]
         # A search may miss what an earlier one or a response of EC2 has shown.
-        own = {id: tagged for id, tagged in self.known.items() if token.made(tagged)}
-        self.known = own | {tagged.snapshot.id: tagged for tagged in found}
-        shown = list(filter(token.made, found))
-        self.is_shown |= bool(shown)
-        return shown or None
+        self.known |= {tagged.snapshot.id: tagged for tagged in found}
+        shown = next((tagged.snapshot for tagged in found if token.made(tagged)), None)
+        self.is_shown |= shown is not None
+        return shown
 
     def _wait_until_shown(self) -> None:
         """Search until EC2 shows what this request has made: repetitions must find it."""
         if not self.is_shown:
-            look_repeatedly(self.call, self._search, SHOW_DELAYS)
+            ladder.look_repeatedly(self.call, self._search, SHOW_DELAYS)
         if not self.is_shown:
             self._report("EC2 does not show its snapshot, so that a repetition makes another one")
         if len(usable := self._usable()) > 1:
-            ids = ", ".join(tagged.snapshot.id for tagged in usable)
+            ids = ", ".join(snapshot.id for snapshot in usable)
             self._report(f"{ids} have the same Idempotency-Key")
 
     def _delete_others(self) -> None:
         """Search once more, and delete all snapshots of this request except the one that stays."""
-        look_repeatedly(self.call, self._search, LOOK_DELAYS[-1:])
+        ladder.look_repeatedly(self.call, self._search, LOOK_DELAYS[-1:])
         if len(self.known) < self.sends:
             self._report(f"{len(self.known)} of at most {self.sends} snapshots were found")
-        kept = self._best().snapshot.id
-        for id in [id for id in self.known if id != kept]:
+        usable = [snapshot.id for snapshot in self._usable()]
+        for id in sorted(self.known, key=lambda id: id not in usable[:1])[1:]:
             try:
                 read = partial(reader.deleted, action="DeleteSnapshot")
                 self.call.ec2(read, "DeleteSnapshot", is_follow_up=True, SnapshotId=id)
             except EC2Error as error:
                 self._report(f"the duplicate snapshot {id} could not be deleted: {error}")
 
-    def _usable(self) -> list[TaggedSnapshot]:
+    def _usable(self) -> list[Snapshot]:
         """Return the snapshots with the same parameters that have not failed, the oldest first."""
-        same = (tagged for tagged in self.known.values() if tagged.tags[0] == self.token.value)
-        usable = (tagged for tagged in same if not tagged.has_failed)
-        return sorted(usable, key=lambda tagged: tagged.creation_order)
-
-    def _best(self) -> TaggedSnapshot:
-        """Return the oldest usable snapshot, or one of this request when it has failed."""
-        return (self._usable() or list(filter(self.token.made, self.known.values())))[0]
-
-    def _unknown(self, error: EC2Error) -> ApiError:
-        self._report("its outcome is unknown")
-        effect = f"made a snapshot: look for the tag {CREATE_TAG}={self.token.value}"
-        # Without a key, a repeated request would make a second one.
-        return unknown_outcome(error, effect, RETRY_AFTER if self.token.is_keyed else None)
+        same = [tagged for tagged in self.known.values() if tagged.tags[0] == self.token.value]
+        usable = [tagged for tagged in same if not tagged.has_failed]
+        return [tagged.snapshot for tagged in sorted(usable, key=lambda t: t.creation_order)]
 
     def _report(self, what: str) -> None:
         """Record that there may be a snapshot that no response has named."""

@@ -1,27 +1,23 @@
 """Volume creation: one volume per request, since CreateVolume has a ClientToken."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.ec2 import reader
-from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Volume, Zone
 from dcproxy.operations.call import ApiCall
-from dcproxy.operations.creating.idempotency import client_token
-from dcproxy.operations.creating.ladder import unknown_outcome
-from dcproxy.operations.creating.outcomes import refused_tags, require_client, tag_specifications
+from dcproxy.operations.creating import idempotency, ladder
 from dcproxy.operations.translation import api_error
 
 _MISMATCH = "IdempotentParameterMismatch"
 
-_CODES_OF_REFUSED_ZONES = {
-    "InsufficientVolumeCapacity",
-    "InvalidAvailabilityZone",
-    "InvalidZone.NotFound",
-    "Unsupported",
-    "VolumeTypeNotAvailableInZone",
-}
+_REFUSED_ZONES = re.compile(
+    r"InsufficientVolumeCapacity|InvalidAvailabilityZone|InvalidZone\.NotFound|Unsupported"
+    "|VolumeTypeNotAvailableInZone"
+)
 
 
 def create_volume(
@@ -40,38 +36,37 @@ def create_volume(
     Raises ``EC2Error`` when EC2 refuses, and ``ApiError``: a 502 when it is unknown whether there
     is a volume.
     """
-    params: dict[str, Any] = {"ClientToken": client_token(call)}
+    texts = {"Name": name, "Description": description}
+    tags = dict(call.settings.tags) | {key: text for key, text in texts.items() if text}
+    params = {"ClientToken": idempotency.client_token(call)} | idempotency.tag_specifications(
+        "volume", tags
+    )
     if snapshot_id:
         params["SnapshotId"] = snapshot_id
     if capacity or not snapshot_id:
         params["Size"] = capacity or 1
-    texts = {"Name": name, "Description": description}
-    tags = dict(call.settings.tags) | {key: text for key, text in texts.items() if text}
-    params |= tag_specifications("volume", tags)
     zones = [Zone(realm_id, "available", "")] if realm_id else _standard_zones(call)
-    require_client(call, "volume")
+    idempotency.require_client(call, "volume")
+    is_keyed = call.request.idempotency_key is not None
     try:
         return _create_in_first(call, zones, params)
     except EC2Error as error:
-        if error.code == _MISMATCH and call.request.idempotency_key is not None:
-            raise ApiError(
-                422,
-                f"{api_error(error).message} This Idempotency-Key was used with other parameters, "
-                "or its volume was deleted: use a new key.",
-                code=error.code,
-            ) from error
-        if error.earlier_response_lost or error.outcome is Outcome.UNKNOWN:
-            is_keyed = call.request.idempotency_key is not None
-            raise unknown_outcome(
-                error,
-                "made a volume: look for it in the list of volumes",
-                RETRY_AFTER if is_keyed else None,
+        cause = api_error(error)
+        if error.code == _MISMATCH and is_keyed:
+            message = (
+                f"{cause.message} This Idempotency-Key was used with other parameters, "
+                "or its volume was deleted: use a new key."
+            )
+            raise ApiError(422, message, code=error.code) from error
+        if error.may_have_effect:
+            effect = "made a volume: look for it in the list of volumes"
+            raise ladder.unknown_outcome(
+                error, effect, RETRY_AFTER if is_keyed else None
             ) from error
         if tags and error.code == "UnauthorizedOperation":
-            raise refused_tags(error, tags) from error
-        if not realm_id and error.code in _CODES_OF_REFUSED_ZONES:
-            # The caller has not named the zone.
-            cause = api_error(error)
+            raise idempotency.refused_tags(error, tags) from error
+        if not realm_id and _REFUSED_ZONES.fullmatch(error.code):
+            # No 404: the caller has not named the zone.
             raise ApiError(502, cause.message, code=cause.code, is_refusal=True) from error
         raise
 
@@ -89,9 +84,7 @@ def _create_in_first(call: ApiCall, zones: Sequence[Zone], params: dict[str, Any
         try:
             return call.ec2(reader.created_volume, "CreateVolume", AvailabilityZone=name, **params)
         except EC2Error as error:
-            is_certain = error.outcome is Outcome.REFUSED and not error.earlier_response_lost
-            is_about_zone = error.code in _CODES_OF_REFUSED_ZONES or name in error.message
-            if not (error.code == _MISMATCH or (is_certain and is_about_zone)):
+            if error.code != _MISMATCH and not ladder.refuses_choice(error, name, _REFUSED_ZONES):
                 raise
             refusals[error.code] = error
     raise refusals.get(_MISMATCH) or refusals.popitem()[1]
@@ -99,19 +92,11 @@ def _create_in_first(call: ApiCall, zones: Sequence[Zone], params: dict[str, Any
 
 def _standard_zones(call: ApiCall) -> list[Zone]:
     """Return the zones that are neither Local nor Wavelength Zones, the available ones first."""
-    # Some clouds tell no type. By name: EC2 lists them in any order.
-    zones = sorted(
-        (
-            zone
-            for zone in call.ec2(reader.zones, "DescribeAvailabilityZones").records
-            if zone.type in {"", "availability-zone"}
-        ),
-        key=lambda zone: (zone.state != "available", zone.name),
-    )
-    if not zones or zones[0].state != "available":
-        raise ApiError(
-            400,
-            f"realm_id is missing, and EC2 in {call.region} names no zone that is available.",
-            parameter="realm_id",
-        )
-    return zones
+    zones = call.ec2(reader.zones, "DescribeAvailabilityZones").records
+    # Some clouds tell no type.
+    standard = [zone for zone in zones if zone.type in {"", "availability-zone"}]
+    if not any(zone.state == "available" for zone in standard):
+        message = f"realm_id is missing, and EC2 in {call.region} names no zone that is available."
+        raise ApiError(400, message, parameter="realm_id")
+    # By name: EC2 lists them in any order.
+    return sorted(standard, key=lambda zone: (zone.state != "available", zone.name))
