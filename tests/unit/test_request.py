@@ -1,6 +1,6 @@
 """What a path means, and which requests the filter handles.
 
-The first rows of the latter are the table in docs/filter.md.
+The first rows of the latter are the paths in docs/filter.md.
 """
 
 import pytest
