@@ -1,13 +1,15 @@
-"""A fault proxy between dcproxy and moto: no snapshot is duplicated or lost, no request hangs."""
+"""Faults of EC2: no snapshot is duplicated or lost, no request hangs, forms need no EC2."""
 
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 from lxml import etree
 
 from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION
+from tests.support.ec2_responses import error_response
 from tests.support.fault_proxy import fault_proxy, fired
 from tests.support.servers import gunicorn
 
@@ -70,3 +72,20 @@ def create_read_delete(server, number, volume_id):
 def send(server, method, address):
     response, body = server.get(address, {"Authorization": AUTHORIZATION}, method=method)
     return response.status, body
+
+
+def test_form_does_not_wait_for_a_slow_list_of_volumes(server, programmed_ec2):
+    is_shown = Event()
+    waits = []
+
+    def respond(request):
+        waits.append(is_shown.wait(20))
+        return error_response("InternalError", 500)
+
+    programmed_ec2.respond = respond
+    headers = {"Authorization": AUTHORIZATION, "Accept": "text/html"}
+    response, body = server.get(f"{SNAPSHOTS}/new", headers)
+    assert not waits
+    is_shown.set()
+    assert response.status == 200
+    assert b"volume_id" in body

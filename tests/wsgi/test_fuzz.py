@@ -139,8 +139,7 @@ def test_any_request_gets_a_documented_response(
     if is_known:
         request.headers["Authorization"] = AUTHORIZATION
     request.environ.update(headers)
-    response = request.get_response(app)
-    check_documented(response)
+    check_documented(request.get_response(app))
 
 
 PAGE = snapshots_page(

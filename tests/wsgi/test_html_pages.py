@@ -2,7 +2,6 @@
 
 import base64
 from hashlib import sha256
-from threading import Event
 
 import pytest
 
@@ -270,20 +269,6 @@ def test_form_offers_the_volumes_of_the_caller(client, volume_id):
 def test_form_needs_no_credentials(anonymous_client):
     page = anonymous_client.get(f"{SNAPSHOTS}/new", headers=HTML, status=200)
     assert page.html.datalist is None
-
-
-def test_form_does_not_wait_for_a_slow_list_of_volumes(client_with, programmed_ec2):
-    is_shown = Event()
-    waits = []
-
-    def respond(request):
-        waits.append(is_shown.wait(20))
-        return error_response("InternalError", 500)
-
-    programmed_ec2.respond = respond
-    client_with().get(f"{SNAPSHOTS}/new", headers=HTML, status=200)
-    assert not waits
-    is_shown.set()
 
 
 @pytest.mark.parametrize(

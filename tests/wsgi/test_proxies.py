@@ -34,7 +34,9 @@ def ec2(request, certificate):
 def proxy(monkeypatch, certificate):
     with dropping_proxy() as proxy:
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate[0]))
+        # A moto that runs has added the loopback address to both.
         monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("no_proxy", "")
         for name in ("HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.setenv(name, proxy.url)
             monkeypatch.setenv(name.lower(), proxy.url)
