@@ -1,11 +1,14 @@
 """Fixtures that several kinds of tests share: moto, and the programmed EC2."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 
+import hypothesis
 import pytest
 from botocore.client import BaseClient
+from hypothesis import HealthCheck
 
 from tests.support.ec2_server import EC2Server, ProgrammedEC2
 from tests.support.moto import native_client
@@ -13,6 +16,19 @@ from tests.support.package import running_moto
 from tests.support.sts_server import STS, STSServer
 
 LIVE_FOLDERS = {"live", "browser"}
+
+# The host's own file of certificates would be loaded for each application.
+os.environ.pop("AWS_CA_BUNDLE", None)
+
+for name, examples in (("quick", 25), ("thorough", 300)):
+    hypothesis.settings.register_profile(
+        name,
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+# ``--hypothesis-profile thorough`` takes the other one.
+hypothesis.settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,8 +23,6 @@ from dcproxy.settings import Settings
 _FROM_ENVIRONMENT = re.compile("ca_bundle|.*metadata.*|imds.*")
 """The session variables that the environment may set: where the metadata service is, and how TLS
 is verified."""
-
-_models = cache(builtin_models)
 
 
 class ProfileSession(Session):
@@ -52,7 +50,7 @@ class ProfileSession(Session):
             **config,
             "profiles": {key: {"role_session_name": name, **profile} for key, profile in profiles},
         }
-        self.register_component("data_loader", _models())
+        self.register_component("data_loader", builtin_models())
         self.register_component("credential_provider", providers.CredentialResolver([]))
         self.set_default_client_config(
             Config(

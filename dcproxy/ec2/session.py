@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import boto3
@@ -118,17 +119,22 @@ def isolated_session() -> botocore.session.Session:
     return session
 
 
+@cache
 def builtin_models() -> Loader:
-    """Create a loader of the models that botocore contains, and of none of the host."""
+    """Return a loader of the models that botocore contains, and of none of the host."""
     return Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+
+
+@cache
+def _models_in_use() -> Loader:
+    return _ActionsInUse([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 def callers_session() -> botocore.session.Session:
     """Create an isolated session whose clients sign with the key of ``signed_with``."""
     _hide_signatures_in_logs()
     session = isolated_session()
-    models = _ActionsInUse([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
-    session.register_component("data_loader", models)
+    session.register_component("data_loader", _models_in_use())
     session.register_component("credential_provider", CredentialResolver([_CallersKeyProvider()]))
     return session
 

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 from botocore.model import ServiceModel
 from botocore.parsers import EC2QueryParser
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -166,7 +166,6 @@ def comparable(record):
     return tuple(fields.values())
 
 
-PARITY = settings(max_examples=150, deadline=None)
 LISTS = [
     ("DescribeSnapshots", reader.snapshots, "Snapshots", snapshot),
     ("DescribeVolumes", reader.volumes, "Volumes", volume),
@@ -176,7 +175,6 @@ LISTS = [
 
 @pytest.mark.parametrize(("action", "read", "member", "expected"), LISTS)
 def test_list_agrees_with_botocore(action, read, member, expected):
-    @PARITY
     @given(responses(action))
     def agrees(response):
         parsed = botocore_parsed(action, response)
@@ -187,21 +185,18 @@ def test_list_agrees_with_botocore(action, read, member, expected):
     agrees()
 
 
-@PARITY
 @given(responses("CreateSnapshot"))
 def test_created_snapshot_agrees_with_botocore(response):
     parsed = botocore_parsed("CreateSnapshot", response)
     assert comparable(reader.created_snapshot(response)) == snapshot(parsed)
 
 
-@PARITY
 @given(responses("CreateVolume"))
 def test_created_volume_agrees_with_botocore(response):
     parsed = botocore_parsed("CreateVolume", response)
     assert comparable(reader.created_volume(response)) == volume(parsed)
 
 
-@PARITY
 @given(responses("DescribeVolumes"))
 def test_tags_of_a_volume_agree_with_botocore(response):
     volumes = botocore_parsed("DescribeVolumes", response).get("Volumes", [])
@@ -215,7 +210,6 @@ def test_tags_of_a_volume_agree_with_botocore(response):
 
 @pytest.mark.parametrize("action", ["AttachVolume", "DetachVolume"])
 def test_attachment_agrees_with_botocore(action):
-    @PARITY
     @given(responses(action))
     def agrees(response):
         assert reader.attachment(response, action) == attachment(botocore_parsed(action, response))

@@ -4,7 +4,7 @@ import json as json_module
 from datetime import datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -120,7 +120,6 @@ def json_structure_of(snapshot):
     }
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(items(), max_size=5), st.booleans())
 def test_translation_equals_the_reference_translation(snapshots, pretty):
     page = native_page(snapshots, pretty)

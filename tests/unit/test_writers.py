@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 from bs4 import BeautifulSoup
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -92,7 +92,6 @@ def test_list_is_rendered_page_by_page(documents):
     assert [count for count, has_snapshot in seen if has_snapshot] == [1, 2, 3]
 
 
-@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_any_text_survives_every_format(name, description):
     snapshot = SNAPSHOT._replace(name=name, description=description)
@@ -105,7 +104,6 @@ def test_any_text_survives_every_format(name, description):
     assert page.find("dd").text == expected[0]
 
 
-@settings(deadline=None)
 @given(st.text(), st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_error_in_xml_is_always_well_formed(message, url, parameters):
     error = ErrorDocument(400, "Bad Request", message, "", url, "", parameters)
@@ -135,7 +133,6 @@ def test_white_space_in_attributes_survives():
     assert root.findtext("device") == text
 
 
-@settings(deadline=None)
 @given(TEXTS, st.sampled_from("\t\n\r"))
 def test_any_text_survives_in_attributes(text, space):
     url = f"/api?id={space}{text}{space}"
