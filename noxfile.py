@@ -9,7 +9,7 @@ import nox
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13"]
 CONSTRAINTS = "deploy/constraints.txt"
-NOT_LIVE = ("-m", "not live")
+NOT_LIVE = ("-m", "not live", "-n", "auto")
 
 LIVE_TESTS_OF_GUNICORN = [f"tests/live/test_{name}.py" for name in ("gunicorn", "logs", "reload")]
 """These depend on internals of gunicorn, so they also run with its lowest version."""
@@ -57,7 +57,7 @@ def lowest(session: nox.Session) -> None:
         session.run("pytest", *session.posargs)
     else:
         session.run("pytest", "-q", *NOT_LIVE)
-        session.run("pytest", "-q", *LIVE_TESTS_OF_GUNICORN)
+        session.run("pytest", "-q", "-n", "auto", *LIVE_TESTS_OF_GUNICORN)
 
 
 @nox.session
@@ -79,7 +79,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Simulate creates for a minute. ``--worlds 100000`` after ``--`` takes an hour."""
+    """Simulate creates for a minute. ``--worlds 100000`` after ``--`` is the long run."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.simulation", *(session.posargs or ("--seconds", "55")))
 

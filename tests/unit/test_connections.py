@@ -8,10 +8,10 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, HTTPClientError
-from botocore.session import Session
 
 from dcproxy.ec2 import connection as module
 from dcproxy.ec2.connection import ResponseTooLongError, transmission, use_connections
+from dcproxy.ec2.session import isolated_session
 from tests.support.ec2_responses import snapshots_page
 from tests.support.endpoints import (
     full_endpoint,
@@ -26,7 +26,7 @@ BODY = snapshots_page("").body
 
 
 def limited_client(url, **options):
-    client = boto3.Session(botocore_session=Session()).client(
+    client = boto3.Session(botocore_session=isolated_session()).client(
         "ec2",
         region_name="us-east-1",
         endpoint_url=url,
