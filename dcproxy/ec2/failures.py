@@ -70,6 +70,9 @@ def refusal(
     code, message, status = parsed_error(error.response)
     if not code:
         message = f"EC2 in {region} responded with status {status} and no error code."
+    if code in _CODES_OF_WRONG_SIGNATURES:
+        # Further lines quote the request, with its session token.
+        message = message.partition("\n")[0]
     message = message or "EC2 sent no message."
     skew = clock_skew(error.response, unix_time)
     is_off = abs(skew or 0) > _CLOCK_SKEW_SECONDS

@@ -78,6 +78,7 @@ _NOT_XML = re.compile(
 )
 """Characters that XML 1.0 cannot hold, in UTF-8 and as references: texts of users that EC2 does not
 check."""
+_MAX_TIME_CHARACTERS = 100
 _TIMES = re.compile(
     r"(?:(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
     r"(?:\.[0-9]+)?Z)?\0)*+"
@@ -304,6 +305,8 @@ def _utc_times(times: Sequence[str]) -> Sequence[str]:
 
 def _utc_time(text: str) -> str:
     """Convert a time in any format that botocore reads. An unreadable one is empty."""
+    if len(text) > _MAX_TIME_CHARACTERS:  # it would take seconds
+        return ""
     try:
         time = parse_timestamp(text)
         time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

@@ -173,6 +173,7 @@ def new_client(session: boto3.Session, settings: Settings, region: str) -> BaseC
 # The first element of every response.
 _REQUEST_ID = re.compile(rb"<requestId>[\w-]{1,100}</requestId>")
 _HEAD_BYTES = 500
+_MAX_ERROR_BYTES = 100_000
 
 
 def _keep_native_xml(
@@ -185,9 +186,15 @@ def _keep_native_xml(
         customized_response_dict["NativeXML"] = response_dict["body"] if is_documented else b""
         request_id = _REQUEST_ID.search(response_dict["body"], 0, _HEAD_BYTES)
         response_dict["body"] = b"<Response>%s</Response>" % (request_id[0] if request_id else b"")
-    elif b"Code>" not in response_dict["body"]:
-        # No document of EC2: botocore would raise an error without the status.
+    elif not _is_error_document(response_dict["body"]):
+        # botocore would raise an error without the status.
         response_dict["body"] = b"<Response/>"
+
+
+def _is_error_document(body: bytes) -> bool:
+    """Tell whether botocore may parse a body: it resolves entities, and takes long."""
+    is_safe = len(body) <= _MAX_ERROR_BYTES and b"<!DOCTYPE" not in body
+    return is_safe and b"Code>" in body
 
 
 def request_id(result: Mapping[str, Any]) -> list[str]:

@@ -42,8 +42,8 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class Connection:
     """The socket of a client, with time limits.
 
-    Everything but ``recv`` and ``sendall`` is the socket's. ``keepalive`` is the number of seconds
-    that it may be idle between two requests.
+    Everything but ``recv``, ``send`` and ``sendall`` is the socket's. ``keepalive`` is the number
+    of seconds that it may be idle between two requests.
 
     A ``recv`` that finds data and a ``sendall`` that finds room do not let other greenlets run,
     nor does gevent compare the clock with its limits meanwhile. So both are done here.
@@ -130,6 +130,11 @@ class Connection:
             self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             raise ConnectionResetError(errno.ECONNRESET, "the client took nothing") from error
 
+    def send(self, data: bytes) -> int:
+        """Send an interim response of gunicorn, as ``sendall``."""
+        self.sendall(data)
+        return len(data)
+
     def begin_response(self, http_version: tuple[int, int]) -> None:
         """Say that the head of a request is complete."""
         if self._is_idle:  # it came together with the request before it
@@ -189,7 +194,8 @@ class Connection:
         """
         if not self._events(select.POLLRDHUP):
             return False
-        if self._takes_interim_responses:
+        # One that takes nothing of earlier responses would stop this.
+        if self._takes_interim_responses and self._events(select.POLLOUT):
             with suppress(OSError):
                 self._client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             end = time.monotonic() + _PROBE_SECONDS

@@ -1,5 +1,7 @@
 """Native EC2 XML to records, from the bytes that EC2 sends."""
 
+from time import process_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -224,6 +226,14 @@ def test_document_types_and_entities_are_unreadable(prolog, reference):
     hostile = page.replace(b"?>\n", b"?>" + prolog, 1).replace(b"ENTITY", reference)
     with pytest.raises(UnreadableError):
         reader.snapshots(hostile)
+
+
+@pytest.mark.parametrize("text", [b"1 ", b"1 Jan "])
+def test_long_time_is_empty_at_once(text):
+    page = PAGE.replace(b"2013-02-07T17:10:23.000Z", text * 100_000)
+    started = process_time()
+    assert reader.snapshots(page).records[0].start_time == ""
+    assert process_time() - started < 0.5
 
 
 @given(st.binary(max_size=200))

@@ -1,6 +1,8 @@
 """Creates whose client has closed its connection before they are sent to EC2."""
 
 import socket
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -51,6 +53,25 @@ def test_create_of_a_departed_client_is_not_sent_where_create_tag_is_off(scenari
 def test_create_of_a_waiting_client_is_sent(scenario, connection):
     ec2 = scenario.model()
     scenario.create()
+    assert ec2.actions == ["CreateSnapshot"]
+
+
+def test_client_that_takes_nothing_is_not_waited_for(scenario):
+    ec2 = scenario.model()
+    ours, theirs = socket.socketpair()
+    connection = Connection(theirs, 60, Settings())
+    connection.begin_response((1, 1))
+    scenario.client.extra_environ["gunicorn.socket"] = connection
+    with ours, theirs:
+        theirs.setblocking(False)
+        with suppress(BlockingIOError):
+            while theirs.send(b"x" * 10_000):
+                pass
+        theirs.settimeout(10)  # not set by gunicorn
+        ours.shutdown(socket.SHUT_WR)
+        started = time.monotonic()
+        scenario.create()
+        assert time.monotonic() - started < 5
     assert ec2.actions == ["CreateSnapshot"]
 
 

@@ -244,6 +244,35 @@ def test_wrong_clock_is_a_failure_that_blames_it(
     assert log_line(caplog).cause.startswith("clock")
 
 
+@pytest.mark.parametrize("code", ["AuthFailure", "SignatureDoesNotMatch"])
+def test_quoted_request_of_a_wrong_signature_is_left_out(
+    programmed_client, programmed_ec2, caplog, code
+):
+    message = "It does not match.\n\nThe Canonical String was\nx-amz-security-token:TOKEN"
+    programmed_ec2.respond = always(error_response(code, 401, message))
+    answer = programmed_client.get(f"{SNAPSHOTS}?format=xml", status=401)
+    assert read_xml(answer).findtext("message") == f"{code}: It does not match."
+    assert "TOKEN" not in caplog.text + str(log_line(caplog).error)
+
+
+@pytest.mark.parametrize("entity", ['"RESOLVED"', 'SYSTEM "file:///etc/passwd"'])
+def test_error_document_with_a_document_type_is_not_parsed(
+    programmed_client, programmed_ec2, entity
+):
+    document = error_response("InvalidSnapshot.NotFound").body.replace(b"EC2 says", b"&e;")
+    prolog = f"<!DOCTYPE Response [<!ENTITY e {entity}>]>".encode()
+    programmed_ec2.respond = always(EC2Response(prolog + document, 400))
+    answer = programmed_client.get(f"{SNAPSHOT}?format=xml", status=502)
+    assert "status 400 and no error code" in read_xml(answer).findtext("message")
+
+
+def test_huge_error_document_is_not_parsed(programmed_client, programmed_ec2):
+    error = error_response("InvalidSnapshot.NotFound", message="x" * 100_000)
+    programmed_ec2.respond = always(error)
+    answer = programmed_client.get(f"{SNAPSHOT}?format=xml", status=502)
+    assert "status 400 and no error code" in read_xml(answer).findtext("message")
+
+
 @pytest.mark.parametrize("seconds", [-100, 0, 200])
 def test_clock_that_is_nearly_right_is_not_blamed(programmed_client, programmed_ec2, seconds):
     programmed_ec2.respond = always(dated(error_response("AuthFailure", 401), seconds))
