@@ -19,7 +19,7 @@ from tests.simulation.network import Faults
 from tests.simulation.world import Scenario
 from tests.support.markdown import read_page, table
 
-WORLDS = 100
+WORLDS = 25
 
 
 def plan(name="client0", **fields):
@@ -48,7 +48,7 @@ def test_no_fresh_world_breaks_a_create():
 @pytest.mark.parametrize("name", world.SCENARIOS)
 def test_hard_situation_is_clean(name):
     start = secrets.randbits(40)
-    worlds = 1 if name in world.LARGE_SCENARIOS else 15
+    worlds = 1 if name in world.LARGE_SCENARIOS else 5
     summary = campaign.run(start, worlds, campaign.Options(scenario=name))
     assert not summary.failures, (
         f"replay with: python -m tests.simulation --scenario {name} --trace "
@@ -59,7 +59,7 @@ def test_hard_situation_is_clean(name):
 def test_same_seed_gives_the_same_trace():
     start = secrets.randbits(40)
     with replica.installed():
-        for seed in range(start, start + 20):
+        for seed in range(start, start + 5):
             first = world.run(seed, is_traced=True)
             world.run(seed + 1)
             second = world.run(seed, is_traced=True)

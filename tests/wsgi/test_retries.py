@@ -30,7 +30,7 @@ def test_throttled_caller_does_not_use_up_the_retries_of_others(programmed_clien
     """The retry quota of botocore, which all callers of a region would share, is not in use."""
     programmed_ec2.respond = always(THROTTLED)
     programmed_client.authorization = ("Basic", ("THROTTLED", "secret"))
-    for _ in range(150):
+    for _ in range(60):  # 120 repetitions
         programmed_client.get(SNAPSHOT, status=502)
     programmed_ec2.respond = in_turn(THROTTLED, FOUND)
     programmed_client.authorization = ("Basic", ("OTHER", "secret"))
