@@ -24,8 +24,8 @@ _PIECE_BYTES = 1 << 16
 _UNSENT_BYTES = 1 << 17
 """What the kernel keeps for a client that takes nothing (TCP_NOTSENT_LOWAT)."""
 
-_PIECES_A_TURN = 4
-"""A usual request is received at once; head and body of its response are sent separately."""
+_PIECES_A_TURN = 3
+"""Those of a usual request: it is received, and head and body of its response are sent."""
 
 _TURN_SECONDS = 1e-6
 """Not 0: gevent runs fifty greenlets that sleep for 0 before it looks at timers and sockets."""
@@ -70,7 +70,7 @@ class Connection:
 
     def recv(self, size: int) -> bytes:
         """Receive a part of a request. Raises ``TimeoutError`` when the request takes too long."""
-        self._give_way()
+        self._give_way(after=1)
         limit = self._settings.request_timeout
         # gunicorn closes a connection after an error with this number, and logs nothing.
         late = TimeoutError(
@@ -94,12 +94,12 @@ class Connection:
             self._expires = time.monotonic() + limit
         return data
 
-    def _give_way(self) -> None:
-        """Pause, unless the event loop has looked at timers and sockets since the last pieces."""
+    def _give_way(self, after: int) -> None:
+        """Pause after so many pieces between which the event loop looked at no timer or socket."""
         turn = gevent.get_hub().loop.iteration
         self._pieces = self._pieces + 1 if turn == self._turn else 1
         self._turn = turn
-        if self._pieces > _PIECES_A_TURN:
+        if self._pieces > after:
             gevent.sleep(_TURN_SECONDS)
 
     def _receive(self, size: int) -> bytes:
@@ -118,7 +118,7 @@ class Connection:
         idle_timeout = self._settings.idle_timeout
         try:
             for start in range(0, len(data), _PIECE_BYTES):
-                self._give_way()
+                self._give_way(after=_PIECES_A_TURN)
                 with gevent.Timeout(idle_timeout, TimeoutError):
                     self._client.sendall(data[start : start + _PIECE_BYTES])
         except TimeoutError as error:
