@@ -26,21 +26,13 @@ def headers() -> Mapping[str, str]:
 
 def entry_point(provider: str | None, urls: Urls) -> str:
     """Write the entry point; ``provider`` is the one that the request named."""
-    links = [
-        {
-            "rel": name,
-            "href": urls.collection(name),
-            "features": [
-                {
-                    "name": feature.name,
-                    "rel": feature.operation,
-                    "params": [{"name": feature.parameter}],
-                }
-                for feature in collection.features
-            ],
-        }
-        for name, collection in protocol.COLLECTIONS.items()
-    ]
+    links = []
+    for name, collection in protocol.COLLECTIONS.items():
+        features = [
+            {"name": name, "rel": operation, "params": [{"name": parameter}]}
+            for name, operation, parameter in collection.features
+        ]
+        links.append({"rel": name, "href": urls.collection(name), "features": features})
     provider = provider or protocol.DEFAULT_PROVIDER
     api = {"version": protocol.VERSION, "driver": protocol.DRIVER, "provider": provider}
     return _dump({"api": {**api, "links": links}})

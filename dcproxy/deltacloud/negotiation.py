@@ -1,6 +1,7 @@
 """The format of a response: ``?format=`` decides, else ``Accept``."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -56,7 +57,6 @@ FORMATS = {
     "json": Format("application/json", json_writer),
     "html": Format("text/html", html_writer),
 }
-_DEFAULT = FORMATS["xml"]
 _BY_MEDIA_TYPE = {format.media_type: format for format in FORMATS.values()}
 _ALIASES = {"text/xml": "application/xml", "application/xhtml+xml": "text/html"}
 """Media types that get the document of another one, which the response names."""
@@ -78,20 +78,24 @@ def choose(format_parameter: str | None, accept: str | None) -> Format:
     return _negotiate(accept)
 
 
-def choose_for_error(accept: str | None) -> Format:
-    """Choose the format of an error about the format: that of ``accept``, else XML."""
-    try:
-        return _negotiate(accept)
-    except ApiError:
-        return _DEFAULT
+def choose_for_error(format_parameter: str | None, accept: str | None) -> Format:
+    """Choose as ``choose``; where that raises, the format of ``accept``, else XML."""
+    for parameter in (format_parameter, None):
+        with suppress(ApiError):
+            return choose(parameter, accept)
+    return FORMATS["xml"]
 
 
 @lru_cache(maxsize=256)
 def _negotiate(accept: str | None) -> Format:
-    ranges = _ranges(accept)
+    ranges: dict[str, float] = {}
+    for media_range, quality, _, _ in create_accept_header(accept or None).parsed or ():
+        # For WebOb, a range with a parameter (charset=utf-8) is another media type.
+        name = media_range.partition(";")[0].lower()
+        name = _ALIASES.get(name, name)
+        ranges[name] = max(quality, ranges.get(name, 0.0))
     # Of equal offers, one that the client names comes before one that */* allows.
     offers = sorted(_BY_MEDIA_TYPE, key=lambda media_type: media_type not in ranges)
-    # For WebOb, a range with a parameter (charset=utf-8) is another media type.
     header = ", ".join(f"{name};q={quality}" for name, quality in ranges.items())
     acceptable = create_accept_header(header or None).acceptable_offers(offers)
     if not acceptable:
@@ -99,12 +103,3 @@ def _negotiate(accept: str | None) -> Format:
             406, f"None of the media types in Accept is available, only {', '.join(offers)}."
         )
     return _BY_MEDIA_TYPE[acceptable[0][0]]
-
-
-def _ranges(accept: str | None) -> dict[str, float]:
-    ranges: dict[str, float] = {}
-    for media_range, quality, _, _ in create_accept_header(accept or None).parsed or ():
-        name = media_range.partition(";")[0].lower()
-        name = _ALIASES.get(name, name)
-        ranges[name] = max(quality, ranges.get(name, 0.0))
-    return ranges

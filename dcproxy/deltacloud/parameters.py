@@ -3,7 +3,6 @@
 import re
 from io import BytesIO
 from urllib.parse import parse_qsl
-from wsgiref.types import WSGIEnvironment
 
 from webob import Request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -58,22 +57,16 @@ def form(request: Request) -> dict[str, str]:
     )
 
 
-def _check_transfer_coding(environ: WSGIEnvironment) -> None:
-    """Raise a 501 ``ApiError`` for a body that is compressed on its way (RFC 9112, 6.1).
-
-    Servers decode ``chunked`` and leave any other coding to the application.
-    """
-    if environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() != "chunked":
-        raise ApiError(501, "A body with a transfer coding other than chunked is not supported.")
-
-
 def _body(request: Request) -> bytes:
-    _check_transfer_coding(request.environ)
+    # Servers decode ``chunked`` and leave any other coding to the application (RFC 9112, 6.1).
+    if request.environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() != "chunked":
+        raise ApiError(501, "A body with a transfer coding other than chunked is not supported.")
+    too_large = f"The body is too large: at most {MAX_BODY_BYTES} bytes are allowed."
     try:
         # One byte more than allowed: werkzeug cuts a longer stream without an error.
         body = get_input_stream(request.environ, max_content_length=MAX_BODY_BYTES + 1).read()
     except RequestEntityTooLarge as error:
-        raise _too_large() from error
+        raise ApiError(413, too_large) from error
     except Exception as error:
         # werkzeug raises an error of its own for that of the server.
         if isinstance(error.__context__, TimeoutError):
@@ -82,29 +75,25 @@ def _body(request: Request) -> bytes:
         # Each server has its own errors for a body that is cut or badly chunked.
         raise ApiError(400, "The body is broken or incomplete.") from error
     if len(body) > MAX_BODY_BYTES:
-        raise _too_large()
+        raise ApiError(413, too_large)
     return body
 
 
-def _too_large() -> ApiError:
-    return ApiError(413, f"The body is too large: at most {MAX_BODY_BYTES} bytes are allowed.")
-
-
 def _urlencoded(text: bytes) -> dict[str, str]:
-    # Bytes that are not UTF-8 come from clients that use Latin-1, in which every byte is text.
-    for encoding in ("utf-8", "latin-1"):
-        try:
-            pairs = parse_qsl(
-                text.decode(encoding),
-                keep_blank_values=True,
-                encoding=encoding,
-                errors="strict",
-                max_num_fields=_MAX_PARAMETERS,
-            )
-        except UnicodeDecodeError:
-            continue
-        return _acceptable(dict(pairs))
-    raise AssertionError("unreachable")
+    def read(encoding: str) -> dict[str, str]:
+        pairs = parse_qsl(
+            text.decode(encoding),
+            keep_blank_values=True,
+            encoding=encoding,
+            errors="strict",
+            max_num_fields=_MAX_PARAMETERS,
+        )
+        return dict(pairs)
+
+    try:
+        return _acceptable(read("utf-8"))
+    except UnicodeDecodeError:  # clients that use Latin-1, in which every byte is text
+        return _acceptable(read("latin-1"))
 
 
 def _multipart(body: bytes, options: dict[str, str]) -> dict[str, str]:

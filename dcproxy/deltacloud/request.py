@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 from wsgiref.types import WSGIEnvironment
 
 from webob import Request
@@ -85,15 +85,10 @@ def read_envelope(http: Request, providers: Mapping[str, str]) -> Envelope:
         query = parameters.query(http)
     except ApiError:
         query = {}
-    accept = http.environ.get("HTTP_ACCEPT")
-    try:
-        format = negotiation.choose(query.get("format"), accept)
-    except ApiError:
-        format = negotiation.choose_for_error(accept)
     path, matrix = _path(http.environ)
     provider = _named("provider", http.environ, dict(matrix), query)
     return Envelope(
-        format=format,
+        format=negotiation.choose_for_error(query.get("format"), http.environ.get("HTTP_ACCEPT")),
         query=query,
         query_string=http.environ.get("QUERY_STRING", ""),
         host=_host(http),
@@ -122,9 +117,16 @@ def read_request(
     if len(matrix) != len(envelope.matrix):
         raise ApiError(400, "A matrix parameter is repeated: driver and provider are given once.")
     provider = _provider(environ, matrix, query, providers)
-    _check_host(envelope.host, trusted_hosts)
-    prefix = encoded_prefix(environ)
-    match = routes.match(_method(http), path)
+    if not envelope.host:
+        raise ApiError(400, "The Host header is missing, or is not a host name.")
+    trusted = [name.lower() for name in trusted_hosts]
+    if trusted and not host_is_trusted(envelope.host.lower(), trusted):
+        raise ApiError(400, f"The host {envelope.host} is not served here.")
+    application_url = _application_url(http)
+    # Clients that cannot send DELETE name it in a header.
+    override = http.headers.get("X-HTTP-Method-Override", "").upper()
+    is_delete = http.method == "POST" and override == "DELETE"
+    match = routes.match("DELETE" if is_delete else http.method, path)
     _check_origin(http, envelope.host)
     needs_caller = not match.is_public or (
         match.handler == "entry_point.show" and "force_auth" in query
@@ -135,7 +137,7 @@ def read_request(
         query_string=envelope.query_string,
         host=envelope.host,
         provider=provider,
-        urls=Urls(http.host_url + prefix, matrix.items(), _page(http, path, match, query)),
+        urls=Urls(application_url, matrix.items(), _page(http, path, match, query)),
         id=match.id,
         path=path,
         matrix=envelope.matrix,
@@ -169,20 +171,20 @@ def read_form(http: Request, request: ApiRequest, providers: Mapping[str, str]) 
     return replace(sent, provider=provider)
 
 
-def encoded_prefix(environ: WSGIEnvironment) -> str:
-    """Return the percent-encoded prefix of the paths of an application, such as ``/clouds``.
+def _application_url(http: Request) -> str:
+    """Return the URL of the application, percent-encoded.
 
-    Raises a 400 ``ApiError`` unless it is a path: ``.example.com`` and ``//example.com`` would make
-    the links of a response those of another host.
+    Raises a 400 ``ApiError`` unless its prefix is a path such as ``/clouds``: ``.example.com`` and
+    ``//example.com`` would make the links of a response those of another host.
     """
-    prefix = environ.get("SCRIPT_NAME", "").encode("latin-1")
     try:
-        prefix.decode()
+        is_path = re.fullmatch("(/[^/]+)*/?", http.script_name)
     except UnicodeDecodeError as error:
         raise ApiError(400, "The prefix of the path is not UTF-8.") from error
-    if not re.fullmatch(rb"(/[^/]+)*/?", prefix):
+    if not is_path:
         raise ApiError(400, "The prefix of the path is not a path: it takes one such as /clouds.")
-    return quote(prefix.rstrip(b"/"), safe="/!$&'()*+,;=:@")  # RFC 3986, 3.3
+    url: str = http.application_url
+    return url.rstrip("/")
 
 
 def is_for_collections(http: Request, collections: Collection[str]) -> bool:
@@ -209,14 +211,6 @@ def _host(http: Request) -> str:
         return ""  # RFC 9112, 3.2
     host: str = http.host
     return host if _HOST.fullmatch(host) else ""
-
-
-def _method(http: Request) -> str:
-    """Return the method of a request; clients that cannot send DELETE name it in a header."""
-    override = http.headers.get("X-HTTP-Method-Override", "").upper()
-    is_delete = http.method == "POST" and override == "DELETE"
-    method: str = override if is_delete else http.method
-    return method
 
 
 def _path(environ: WSGIEnvironment) -> tuple[str, Matrix]:
@@ -266,14 +260,6 @@ def _provider(
     return providers.get(provider.lower())
 
 
-def _check_host(host: str, trusted_hosts: Collection[str]) -> None:
-    if not host:
-        raise ApiError(400, "The Host header is missing, or is not a host name.")
-    trusted = [name.lower() for name in trusted_hosts]
-    if trusted and not host_is_trusted(host.lower(), trusted):
-        raise ApiError(400, f"The host {host} is not served here.")
-
-
 def _check_origin(http: Request, host: str) -> None:
     # Browsers add Basic credentials to requests that a page of another site makes. The scheme does
     # not count: behind a balancer with TLS, it differs.
@@ -283,11 +269,10 @@ def _check_origin(http: Request, host: str) -> None:
     if origin is None:
         is_foreign = http.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}
     else:
-        sent_from = origin.partition("://")[2]
-        is_foreign = _without_default_port(sent_from) != _without_default_port(host)
+        sent_from, served = (
+            name.lower().removesuffix(":443").removesuffix(":80")
+            for name in (origin.partition("://")[2], host)
+        )
+        is_foreign = sent_from != served
     if is_foreign:
         raise ApiError(403, "Requests from a page of another site are refused.")
-
-
-def _without_default_port(host: str) -> str:
-    return host.lower().removesuffix(":443").removesuffix(":80")

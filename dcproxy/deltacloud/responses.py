@@ -38,12 +38,8 @@ def add_common_headers(response: Response, request_log: RequestLog) -> None:
 def document_response(format: Format, text: str, status: int = 200) -> Response:
     """Send a complete document, with its ``ETag``."""
     body = text.encode()
-    response = Response(
-        body,
-        status=status,
-        headerlist=list(format.renderer.headers().items()),
-        conditional_response=True,
-    )
+    headers = list(format.renderer.headers().items())
+    response = Response(body, status=status, headerlist=headers, conditional_response=True)
     response.etag = sha1(body, usedforsecurity=False).hexdigest()
     return response
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import BaseConverter, Map, MapAdapter, Rule
+from werkzeug.routing import BaseConverter, Map, Rule
 
 from dcproxy.deltacloud.errors import ApiError
 
@@ -85,7 +85,7 @@ def match(method: str, path: str) -> RouteMatch:
     if method == "OPTIONS" and allowed_methods(path):
         return RouteMatch(METHODS_HANDLER, is_public=True, id="")
     try:
-        route, values = _adapter(path).match(method=method)
+        route, values = _MAP.bind("", path_info=path).match(method=method)
     except MethodNotAllowed as error:
         allowed = ", ".join(allowed_methods(path))
         raise ApiError(
@@ -98,9 +98,5 @@ def match(method: str, path: str) -> RouteMatch:
 
 def allowed_methods(path: str) -> list[str]:
     """List the methods of a path, with OPTIONS; an unknown path has none."""
-    methods = set(_adapter(path).allowed_methods())
+    methods = _MAP.bind("", path_info=path).allowed_methods()
     return sorted({*methods, "OPTIONS"}) if methods else []
-
-
-def _adapter(path: str) -> MapAdapter:
-    return _MAP.bind("", path_info=path)

@@ -86,11 +86,9 @@ class ApiCall:
             )
         except EC2Error as error:
             self.log.cause = error.cause  # of what ``access_key`` raises too
-            if caller.is_account and api_error(error).status == 401:
-                # The password is right: the client cannot mend this.
-                message = (
-                    f"EC2 does not accept the credentials of the account {caller.name}: {error}"
-                )
-                lost = error.earlier_response_lost
-                raise EC2Error(message, Outcome.REFUSED, earlier_response_lost=lost) from error
-            raise
+            if not (caller.is_account and api_error(error).status == 401):
+                raise
+            # The password is right: the client cannot mend this.
+            message = f"EC2 does not accept the credentials of the account {caller.name}: {error}"
+            lost = error.earlier_response_lost
+            raise EC2Error(message, Outcome.REFUSED, earlier_response_lost=lost) from error

@@ -108,11 +108,11 @@ def _detach(call: ApiCall) -> Response:
     instance_id = _instance_id(call)
     volume = _volume(call)
     mounts = volume.mounts
-    if not instance_id and len(mounts) > 1:
-        instances = ", ".join(mount.instance_id for mount in mounts)
-        raise _missing_instance(f"the volume is attached to {instances}")
     if not instance_id and mounts:
-        instance_id = mounts[0].instance_id
+        instance_id, *others = (mount.instance_id for mount in mounts)
+        if others:
+            instances = ", ".join([instance_id, *others])
+            raise _missing_instance(f"the volume is attached to {instances}")
     return _accepted(call, detach_volume(call, volume, instance_id))
 
 

@@ -101,14 +101,8 @@ def collection(
     count = 0
 
     def length(is_complete: bool) -> str:
-        return _page(
-            "list_count.html",
-            urls,
-            columns=columns,
-            count=count,
-            is_complete=is_complete,
-            name=name.replace("_", " "),
-        )
+        values = {"columns": columns, "count": count, "name": name.replace("_", " ")}
+        return _page("list_count.html", urls, is_complete=is_complete, **values)
 
     yield before
     for page in pages:
@@ -150,16 +144,10 @@ def new_storage_snapshot(
 ) -> str:
     """Write the form that creates a storage snapshot, filled with ``values``.
 
-    It offers ``volumes``, and takes the id of any other. ``error`` says why an earlier attempt
-    failed.
+    It offers ``volumes``, and takes the id of any other. ``error`` says why a create failed.
     """
-    return _page(
-        "new_storage_snapshot.html",
-        urls,
-        form=_filled(_SNAPSHOT_FIELDS, values),
-        volumes=volumes,
-        error=error,
-    )
+    form = _filled(_SNAPSHOT_FIELDS, values)
+    return _page("new_storage_snapshot.html", urls, form=form, volumes=volumes, error=error)
 
 
 def new_storage_volume(
@@ -170,16 +158,10 @@ def new_storage_volume(
 ) -> str:
     """Write the form that creates a storage volume, filled with ``values``.
 
-    It offers ``realms``; without any, it takes the name of one. ``error`` says why an earlier
-    attempt failed.
+    It offers ``realms``; without any, it takes the name of one. ``error`` says why a create failed.
     """
-    return _page(
-        "new_storage_volume.html",
-        urls,
-        form=_filled(_VOLUME_FIELDS, values),
-        realms=realms,
-        error=error,
-    )
+    form = _filled(_VOLUME_FIELDS, values)
+    return _page("new_storage_volume.html", urls, form=form, realms=realms, error=error)
 
 
 def _filled(names: Sequence[str], values: Mapping[str, str]) -> dict[str, str]:
