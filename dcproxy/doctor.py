@@ -18,8 +18,7 @@ from dcproxy.auth.profiles import read_profiles
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2 import permissions, reader
 from dcproxy.ec2.client import EC2Client
-from dcproxy.ec2.errors import EC2Error, Outcome
-from dcproxy.ec2.failures import clock_skew
+from dcproxy.ec2.errors import EC2Error, Outcome, clock_skew
 from dcproxy.ec2.permissions import MISSING, NOT_CHECKED, OK, WRONG, Finding, finding
 from dcproxy.ec2.session import AccessKey
 from dcproxy.operations.translation import api_error

@@ -21,9 +21,8 @@ from gevent import Timeout
 from gevent.monkey import is_module_patched
 
 from dcproxy.auth.sources import ProfileSession
-from dcproxy.ec2.errors import EC2Error, Outcome
-from dcproxy.ec2.failures import refusal
-from dcproxy.ec2.session import AccessKey, parsed_error
+from dcproxy.ec2.errors import EC2Error, Outcome, parsed_error, refusal
+from dcproxy.ec2.session import AccessKey
 from dcproxy.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -166,7 +165,7 @@ class Profile:
             self._record("failed")
             attempt.set_exception(error)
         else:
-            access_key = AccessKey(key_id or "", secret or "", token or "")
+            access_key = AccessKey(key_id or "", secret or "", token or "", is_trusted=True)
             self._current = _Current(access_key, credentials)
             self._record("ok")
             attempt.set_result(self._current)

@@ -2,7 +2,8 @@
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -15,8 +16,8 @@ from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import ClientError
 from gevent import monkey
 
-from dcproxy.ec2 import failures
-from dcproxy.ec2.connection import transmission
+from dcproxy.ec2 import errors
+from dcproxy.ec2.connection import use_connections
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.session import (
     AccessKey,
@@ -24,7 +25,7 @@ from dcproxy.ec2.session import (
     check_ca_bundle,
     new_client,
     request_id,
-    signed_with,
+    sending,
 )
 from dcproxy.ec2.slots import Slots
 from dcproxy.request_log import RequestLog
@@ -109,77 +110,76 @@ class EC2Client:
         ``Runtime.monotonic``. Each attempt takes a slot, one of their own for those that
         ``is_follow_up``: looks and deletes after a sent create. Raises ``EC2Error``.
         """
+        runtime = self._runtime
         slots = self._follow_up_slots if is_follow_up else self._slots
+        send = partial(getattr(self._client(region), xform_name(action)), **params)
         is_lost, number = False, 0
         while True:
             number += 1
+            # Invented keys are one caller: else each would be another.
+            is_known = access_key.is_trusted or hash(access_key) in self._accepted_keys
+            wait = min(_LONGEST_WAIT, self._settings.deadline / 4, deadline - runtime.monotonic())
             try:
-                result = self._attempt(
-                    slots, region, access_key, request_log, deadline, parse, action, params
-                )
+                with slots.one(access_key if is_known else None, wait):
+                    result = self._attempt(send, region, access_key, request_log, deadline, parse)
             except EC2Error as error:
                 error.earlier_response_lost = is_lost
                 is_lost |= error.outcome is Outcome.UNKNOWN
-                pause = back_off(self._runtime, number)
+                pause = back_off(runtime, number)
                 if not (
                     is_repeatable
                     and error.may_be_repeated
                     and number < self._settings.retry_attempts
-                    and self._runtime.monotonic() + pause + _SHORTEST_ATTEMPT <= deadline
+                    and runtime.monotonic() + pause + _SHORTEST_ATTEMPT <= deadline
                 ):
-                    self._record_failure(action, error, request_log)
+                    request_log.cause = error.cause
+                    if not error.limit:
+                        is_failure = error.outcome is not Outcome.THROTTLED and (
+                            error.outcome is not Outcome.REFUSED or error.cause
+                        )
+                        self._record_call(action, "failed" if is_failure else error.outcome.value)
                     raise
             else:
                 self._record_call(action, "ok")
                 request_log.cause = ""
                 return result
-            self._runtime.sleep(pause)
+            runtime.sleep(pause)
             request_log.retries += 1
 
     def _attempt(
         self,
-        slots: Slots,
+        send: partial[dict[str, Any]],
         region: str,
         access_key: AccessKey,
         request_log: RequestLog,
         deadline: float,
         parse: Callable[[bytes], Result],
-        action: str,
-        params: Mapping[str, Any],
     ) -> Result:
-        client, runtime = self._client(region), self._runtime
-        url = client.meta.endpoint_url
-        # Invented keys are one caller: else each would be another.
-        caller = access_key if hash(access_key) in self._accepted_keys else None
-        wait = min(_LONGEST_WAIT, self._settings.deadline / 4, deadline - runtime.monotonic())
-        with slots.one(caller, wait):
-            left = deadline - runtime.monotonic()
-            if left < _SHORTEST_ATTEMPT:
-                message = f"EC2 in {region} was not called: the deadline of the request has passed."
-                raise EC2Error(message, Outcome.NOT_SENT, cause="deadline: no time left")
-            with signed_with(access_key), transmission() as sent, runtime.time_limit(left) as limit:
-                try:
-                    result = getattr(client, xform_name(action))(**params)
-                    request_log.ec2_request_ids.extend(request_id(result))
-                    parsed = self._parsed(parse, result["NativeXML"])
-                except ClientError as error:
-                    request_log.ec2_request_ids.extend(request_id(error.response))
-                    now = runtime.unix_time()
-                    raise failures.refusal(error, region, access_key, now, params) from error
-                except gevent.Timeout as expired:
-                    if expired is not limit:
-                        raise
-                    raise failures.expired(region, url, is_sent=sent.has_begun) from None
-                except Exception as error:
-                    raise failures.failure(error, region, url, is_sent=sent.has_begun) from error
-        self._accept(access_key)
-        return parsed
-
-    def _accept(self, access_key: AccessKey) -> None:
+        url = self._client(region).meta.endpoint_url
+        left = deadline - self._runtime.monotonic()
+        if left < _SHORTEST_ATTEMPT:
+            message = f"EC2 in {region} was not called: the deadline of the request has passed."
+            raise EC2Error(message, Outcome.NOT_SENT, cause="deadline: no time left")
+        with sending(access_key) as request, self._runtime.time_limit(left) as limit:
+            try:
+                response = send()
+                request_log.ec2_request_ids.extend(request_id(response))
+                result = self._parsed(parse, response["NativeXML"])
+            except ClientError as error:
+                request_log.ec2_request_ids.extend(request_id(error.response))
+                now = self._runtime.unix_time()
+                raise errors.refusal(error, region, access_key, now, send.keywords) from error
+            except gevent.Timeout as expired:
+                if expired is not limit:
+                    raise
+                raise errors.expired(region, url, is_sent=request.has_begun) from None
+            except Exception as error:
+                raise errors.failure(error, region, url, is_sent=request.has_begun) from error
         # The hash keeps no secret, and differs between processes.
         self._accepted_keys[hash(access_key)] = None
         if len(self._accepted_keys) > _MAX_ACCEPTED_KEYS:
             self._accepted_keys.pop(next(iter(self._accepted_keys)), None)
+        return result
 
     def _parsed(self, parse: Callable[[bytes], Result], response: bytes) -> Result:
         if len(response) < _LONG_RESPONSE_BYTES:
@@ -192,19 +192,12 @@ class EC2Client:
                 return result
             return parse(response)
 
-    def _record_failure(self, action: str, error: EC2Error, request_log: RequestLog) -> None:
-        request_log.cause = error.cause
-        is_known = error.outcome is Outcome.THROTTLED or (
-            error.outcome is Outcome.REFUSED and not error.cause
-        )
-        if not error.limit:
-            self._record_call(action, error.outcome.value if is_known else "failed")
-
     def _client(self, region: str) -> BaseClient:
         with self._clients_lock:
             client = self._clients.get(region)
             if client is None:
                 client = new_client(self._session, self._settings, region)
+                use_connections(client)
                 self._clients[region] = client
             return client
 

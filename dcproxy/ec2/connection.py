@@ -1,4 +1,4 @@
-"""Connections to EC2: they give way, tell what was sent, and are not kept when unused.
+"""Connections to EC2: they give way, tell what was sent, and are closed when unused.
 
 A greenlet whose reads never wait would stop all others and every ``gevent.Timeout``. So each read
 of a response, or of a proxy's answer to CONNECT, gives way first.
@@ -7,9 +7,7 @@ of a response, or of a proxy's answer to CONNECT, gives way first.
 import io
 import queue
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections import deque
 from http.client import HTTPResponse
 from typing import Any
 
@@ -20,6 +18,8 @@ from botocore.awsrequest import (
     AWSHTTPSConnectionPool,
 )
 from botocore.client import BaseClient
+
+from dcproxy.ec2.session import note_first_byte
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 """Three times a page of 1,000 snapshots with 50 long tags each."""
@@ -32,32 +32,6 @@ _TURN_SECONDS = 0.000001
 
 class ResponseTooLongError(Exception):
     """A response, or what stands in its place, exceeds ``MAX_RESPONSE_BYTES``."""
-
-
-class Transmission:
-    """One request: ``has_begun`` once its first byte may have left, that of CONNECT excepted."""
-
-    has_begun = False
-
-
-_current: ContextVar[Transmission | None] = ContextVar("transmission", default=None)
-
-
-@contextmanager
-def transmission() -> Iterator[Transmission]:
-    """Observe the request that this context sends by a client of ``use_connections``."""
-    observed = Transmission()
-    token = _current.set(observed)
-    try:
-        yield observed
-    finally:
-        _current.reset(token)
-
-
-def note_sending() -> None:
-    """Note that the first byte of a request is about to be sent."""
-    if observed := _current.get():
-        observed.has_begun = True
 
 
 def use_connections(client: BaseClient) -> None:
@@ -97,13 +71,14 @@ class _Response(HTTPResponse):
 
 class _Connection:
     response_class = _Response
-    idle_since = 0.0
+    sent_at = 0.0
 
     def _send_output(self, *args: Any, **kwargs: Any) -> None:
         """Send the head of a request; that of CONNECT goes another way."""
         if self.sock is None:  # type: ignore[attr-defined]
             self.connect()  # type: ignore[attr-defined]
-        note_sending()
+        self.sent_at = time.monotonic()
+        note_first_byte()
         super()._send_output(*args, **kwargs)  # type: ignore[misc]
 
 
@@ -115,34 +90,29 @@ class _HTTPSConnection(_Connection, AWSHTTPSConnection):  # type: ignore[misc]
     pass
 
 
-class _Idle:
-    """The unused connections of a pool, in the place of its queue."""
+class _Unused(deque[Any]):
+    """The unused connections of a pool, in the place of its queue, which has no limit of age."""
 
     def __init__(self, maxsize: int) -> None:
-        self._connections: list[Any] = []
+        super().__init__()
 
-    def get(self, block: bool = False, timeout: float | None = None) -> Any:
-        """Give out the one used last, after those unused for too long were dropped."""
-        oldest = time.monotonic() - _IDLE_SECONDS
-        try:
-            while self._connections[0].idle_since < oldest:
-                self._connections.pop(0).close()
-            return self._connections.pop()
-        except IndexError:
-            raise queue.Empty from None
+    def get(self, block: bool, timeout: float | None = None) -> Any:
+        while self and self[0].sent_at < time.monotonic() - _IDLE_SECONDS:
+            self.popleft().close()
+        if not self:
+            raise queue.Empty
+        return self.pop()
 
     def put(self, connection: Any, block: bool = False) -> None:
-        """Take a connection back; None stands for one that was closed."""
-        if connection is not None:
-            connection.idle_since = time.monotonic()
-            self._connections.append(connection)
+        if connection is not None:  # urllib3 puts None for one that was closed
+            self.append(connection)
 
 
 class _HTTPPool(AWSHTTPConnectionPool):
     ConnectionCls = _HTTPConnection
-    QueueCls = _Idle  # type: ignore[assignment]
+    QueueCls = _Unused  # type: ignore[assignment]
 
 
 class _HTTPSPool(AWSHTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
-    QueueCls = _Idle  # type: ignore[assignment]
+    QueueCls = _Unused  # type: ignore[assignment]

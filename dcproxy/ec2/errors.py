@@ -1,43 +1,27 @@
-"""Failures of EC2 calls, and what is known of their effect."""
+"""Failures of EC2 calls: what is known of the effect, and what was the cause."""
 
 import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
+from email.utils import parsedate_to_datetime
 from enum import Enum
+from typing import Any
 
-_THROTTLING_CODES = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "EC2ThrottledException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ProxyConnectionError,
+    ReadTimeoutError,
 )
+from botocore.utils import get_environ_proxies
 
-_UNCERTAIN_CODES = frozenset(
-    {
-        "InternalError",
-        "InternalFailure",
-        "ServerInternal",
-        "ServiceUnavailable",
-        "Unavailable",
-        "UnknownError",  # of OpenStack
-    }
-)
-"""Faults of EC2 itself; some clouds send them with a status that begins with 4."""
-
-_CERTAIN_CODES = re.compile("Insufficient.*Capacity")
-"""Refusals that EC2 sends with a status that begins with 5."""
-
-EXPIRED_CODES = frozenset({"RequestExpired", "InvalidSecurity.RequestHasExpired"})
-"""The time of a signature is not EC2's time, or the session token has expired: EC2 has one code for
-both."""
-
-NOT_FOUND_CODES = re.compile(r".*\.NotFound|Invalid(Snapshot|Volume)I[Dd]\.Malformed")
+from dcproxy.ec2.connection import ResponseTooLongError
+from dcproxy.ec2.reader import UnreadableError
+from dcproxy.ec2.session import AccessKey
 
 
 class Outcome(Enum):
@@ -53,6 +37,67 @@ class Outcome(Enum):
     """EC2 may or may not have carried out the request."""
 
 
+_OUTCOMES = {
+    "BandwidthLimitExceeded": Outcome.THROTTLED,
+    "EC2ThrottledException": Outcome.THROTTLED,
+    "RequestLimitExceeded": Outcome.THROTTLED,
+    "RequestThrottled": Outcome.THROTTLED,
+    "RequestThrottledException": Outcome.THROTTLED,
+    "SlowDown": Outcome.THROTTLED,
+    "ThrottledException": Outcome.THROTTLED,
+    "Throttling": Outcome.THROTTLED,
+    "ThrottlingException": Outcome.THROTTLED,
+    "TooManyRequestsException": Outcome.THROTTLED,
+    # Faults of EC2 itself; some clouds send them with a status that begins with 4.
+    "InternalError": Outcome.UNKNOWN,
+    "InternalFailure": Outcome.UNKNOWN,
+    "ServerInternal": Outcome.UNKNOWN,
+    "ServiceUnavailable": Outcome.UNKNOWN,
+    "Unavailable": Outcome.UNKNOWN,
+    "UnknownError": Outcome.UNKNOWN,  # of OpenStack
+    # Refusals that EC2 sends with a status that begins with 5.
+    "InsufficientCapacity": Outcome.REFUSED,
+    "InsufficientInstanceCapacity": Outcome.REFUSED,
+    "InsufficientVolumeCapacity": Outcome.REFUSED,
+}
+"""The codes whose status does not tell the outcome (EC2 API reference, "Error codes"; those of
+throttling as botocore has them)."""
+
+NOT_FOUND_CODES = re.compile(r".*\.NotFound|Invalid(Snapshot|Volume)I[Dd]\.Malformed")
+
+EXPIRED_CODES = frozenset({"RequestExpired", "InvalidSecurity.RequestHasExpired"})
+"""The time of a signature is not EC2's time, or the session token has expired."""
+
+_CLOCK_SKEW_SECONDS = 240
+"""Less than the five minutes by which the time of a signature may differ from that of AWS."""
+
+_CODES_OF_WRONG_SIGNATURES = {"AuthFailure", "SignatureDoesNotMatch"}
+_CLOCK = re.compile("signature (?:expired|not yet current)", re.IGNORECASE)
+
+_NAMING = re.compile("AvailabilityZone|InstanceId|(Snapshot|Volume)Ids?|ZoneNames")
+"""The parameters of requests that name what may not exist."""
+
+_MAX_CAUSE = 200
+
+_FAILURES: tuple[tuple[type[BaseException], str, str], ...] = (
+    (socket.gaierror, "dns", "cannot be reached: its name cannot be resolved"),
+    (ssl.SSLCertVerificationError, "certificate", "has a TLS certificate that cannot be verified"),
+    (ssl.SSLEOFError, "closed", "closed the connection"),
+    (ssl.SSLError, "tls", "does not speak TLS at this port, or not as this server does"),
+    (ConnectionRefusedError, "refused", "cannot be reached: the connection was refused"),
+    (ConnectTimeoutError, "connect timeout", "did not accept the connection in time"),
+    (ReadTimeoutError, "read timeout", "did not respond in time"),
+    (EndpointConnectionError, "network", "cannot be reached"),
+    (ProxyConnectionError, "closed", "closed the connection"),
+    (ConnectionClosedError, "closed", "closed the connection"),
+    (ResponseTooLongError, "too long", "sent a response that is too long: use a lower page_size"),
+    (UnreadableError, "unreadable", "sent a response that cannot be read"),
+)
+"""What is found in the chain of an error, the first one that is: the kind of the cause, and what
+EC2 or the proxy on the way to it did."""
+
+
+@dataclass(eq=False)
 class EC2Error(Exception):
     """A failed call of EC2.
 
@@ -63,25 +108,14 @@ class EC2Error(Exception):
     free. ``earlier_response_lost``: an earlier attempt of the same call may have had an effect.
     """
 
-    def __init__(
-        self,
-        message: str,
-        outcome: Outcome,
-        *,
-        code: str = "",
-        http_status: int = 0,
-        cause: str = "",
-        limit: str = "",
-        earlier_response_lost: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.outcome = outcome
-        self.code = code
-        self.http_status = http_status
-        self.cause = cause
-        self.limit = limit
-        self.earlier_response_lost = earlier_response_lost
+    message: str
+    outcome: Outcome
+    _: KW_ONLY
+    code: str = ""
+    http_status: int = 0
+    cause: str = ""
+    limit: str = ""
+    earlier_response_lost: bool = False
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" if self.code else self.message
@@ -97,15 +131,118 @@ class EC2Error(Exception):
         return self.outcome is not Outcome.REFUSED and not self.limit
 
 
+def parsed_error(response: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Return code, message and HTTP status of an error response that botocore has parsed.
+
+    Whatever EC2 sent: what is absent or no text is empty, and a missing status is 0. The prefixes
+    ``Client.`` and ``Server.``, which some clouds add, are removed.
+    """
+    error = response.get("Error")
+    found = (error.get("Code"), error.get("Message")) if isinstance(error, dict) else ()
+    code, message = (text if isinstance(text, str) else "" for text in found or ("", ""))
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return code.removeprefix("Client.").removeprefix("Server."), message, status
+
+
 def outcome_of_response(code: str, http_status: int, *, names_id: bool = True) -> Outcome:
-    """Classify an error response of EC2 (EC2 API reference, "Error codes").
+    """Classify an error response of EC2.
 
     A status without an error code decides nothing, 429 excepted: it may come from a proxy.
     ``names_id``: the request names what may not exist. Without, something vanished meanwhile.
     """
-    if code in _THROTTLING_CODES or http_status == 429:
+    if http_status == 429:
         return Outcome.THROTTLED
     if not names_id and NOT_FOUND_CODES.fullmatch(code):
         return Outcome.UNKNOWN
-    is_certain = bool(code) and 400 <= http_status < 500 and code not in _UNCERTAIN_CODES
-    return Outcome.REFUSED if is_certain or _CERTAIN_CODES.fullmatch(code) else Outcome.UNKNOWN
+    is_certain = code and 400 <= http_status < 500
+    return _OUTCOMES.get(code, Outcome.REFUSED if is_certain else Outcome.UNKNOWN)
+
+
+def refusal(
+    error: ClientError,
+    region: str,
+    access_key: AccessKey,
+    unix_time: float,
+    params: Mapping[str, Any],
+) -> EC2Error:
+    """Translate an error response of EC2 to a request with ``params`` at ``unix_time``."""
+    code, message, status = parsed_error(error.response)
+    if not code:
+        message = f"EC2 in {region} responded with status {status} and no error code."
+    if code in _CODES_OF_WRONG_SIGNATURES:
+        # Further lines quote the request, with its session token.
+        message = message.partition("\n")[0]
+    message = message or "EC2 sent no message."
+    skew = clock_skew(error.response, unix_time)
+    is_off = abs(skew or 0) > _CLOCK_SKEW_SECONDS
+    is_clock = bool(_CLOCK.search(message)) or (is_off and code in _CODES_OF_WRONG_SIGNATURES)
+    if code in EXPIRED_CODES:
+        # RequestExpired has two meanings.
+        is_clock = is_off or not access_key.session_token or code != "RequestExpired"
+        if not is_clock:
+            code = "ExpiredToken"
+            or_clock = ", or the clock of this server is wrong" if skew is None else ""
+            message = f"{message} The session token has expired{or_clock}."
+    outcome = outcome_of_response(code, status, names_id=any(map(_NAMING.fullmatch, params)))
+    cause = "" if code else f"status {status}"
+    if is_clock:
+        outcome, cause = Outcome.REFUSED, f"clock: {skew:+.0f} s" if is_off else "clock"
+        message = f"{message} The clock of this server is wrong."
+    return EC2Error(message, outcome, code=code, http_status=status, cause=cause)
+
+
+def clock_skew(response: Mapping[str, Any], unix_time: float) -> float | None:
+    """Return by how many seconds the clock of this server is fast, as far as a response tells."""
+    try:
+        date = response["ResponseMetadata"]["HTTPHeaders"]["date"]
+        return unix_time - parsedate_to_datetime(date).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def failure(error: Exception, region: str, url: str, *, is_sent: bool) -> EC2Error:
+    """Translate whatever else went wrong with a request to ``url``."""
+    chain = list(_chain(error))
+    who, root = f"EC2 in {region}", str(chain[-1])
+    # botocore raises errors of many types for error documents that it cannot parse.
+    kind, what = (
+        ("unreadable", "sent a response that cannot be read")
+        if is_sent
+        else ("other", "could not be called")
+    )
+    for type, *found in _FAILURES:
+        if any(isinstance(each, type) for each in chain):
+            kind, what = found
+            break
+    if isinstance(error, ProxyConnectionError) and not is_sent:
+        kind, who = f"proxy {kind}", f"The proxy on the way to {who}"
+        if "Tunnel connection failed" in root:
+            kind, what = "proxy", f"refused the connection ({root})"
+    elif isinstance(error, UnreadableError):
+        what = f"{what}: {error}"
+    elif not is_sent and isinstance(error, ConnectTimeoutError):
+        what += _hint(url)
+    outcome = Outcome.UNKNOWN if is_sent else Outcome.NOT_SENT
+    return EC2Error(f"{who} {what}.", outcome, cause=f"{kind}: {root}"[:_MAX_CAUSE])
+
+
+def expired(region: str, url: str, *, is_sent: bool) -> EC2Error:
+    """Build the error for a request that has not ended before its deadline."""
+    if is_sent:
+        message = f"EC2 in {region} did not respond before the deadline of the request."
+        return EC2Error(message, Outcome.UNKNOWN, cause="deadline: no complete response")
+    message = f"EC2 in {region} was not reached before the deadline of the request{_hint(url)}."
+    return EC2Error(message, Outcome.NOT_SENT, cause="deadline: no connection")
+
+
+def _hint(url: str) -> str:
+    """Name what is perhaps missing where no connection is made in time."""
+    name = "HTTPS_PROXY" if url.startswith("https") else "HTTP_PROXY"
+    return "" if get_environ_proxies(url) else f" ({name} is not set, if a proxy is needed)"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes, down to the one that came first."""
+    while error is not None and not isinstance(error, EC2Error):
+        yield error
+        error = error.__cause__ or error.__context__

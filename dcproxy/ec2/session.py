@@ -13,22 +13,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import botocore.session
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.credentials import (
-    CredentialProvider,
-    CredentialResolver,
-    Credentials,
-    ReadOnlyCredentials,
-)
+from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.exceptions import NoCredentialsError
 from botocore.loaders import Loader
 
-from dcproxy.ec2.connection import use_connections
 from dcproxy.settings import SettingError, Settings
 
 ACTIONS = (
@@ -47,46 +42,60 @@ ACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An AWS access key; a temporary one has a session token."""
+    """An AWS access key; a temporary one has a session token.
+
+    ``is_trusted``: it comes from the operator, not from a client that may have invented it.
+    """
 
     id: str
     secret: str = field(repr=False)
     session_token: str = field(default="", repr=False)
+    is_trusted: bool = False
 
 
-_access_key: ContextVar[AccessKey | None] = ContextVar("access_key", default=None)
+@dataclass(slots=True)
+class Sending:
+    """A request to EC2: the key that signs it; whether its first byte may have left.
+
+    The bytes of a CONNECT to a proxy do not count.
+    """
+
+    access_key: AccessKey
+    has_begun: bool = False
+
+
+_sending: ContextVar[Sending | None] = ContextVar("sending", default=None)
 
 
 @contextmanager
-def signed_with(access_key: AccessKey) -> Iterator[None]:
+def sending(access_key: AccessKey) -> Iterator[Sending]:
     """Let the clients of ``callers_session`` sign with ``access_key`` while this is open."""
-    token = _access_key.set(access_key)
+    request = Sending(access_key)
+    token = _sending.set(request)
     try:
-        yield
+        yield request
     finally:
-        _access_key.reset(token)
+        _sending.reset(token)
+
+
+def note_first_byte() -> None:
+    """Note that the first byte of the request is about to leave."""
+    if request := _sending.get():
+        request.has_begun = True
 
 
 class _CallersKey(Credentials):
-    """The access key that ``signed_with`` has set, and no other."""
+    """The access key of ``sending``, and no other."""
 
     def __init__(self) -> None:
         super().__init__("", "")
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        access_key = _access_key.get()
-        if access_key is None:
+        request = _sending.get()
+        if request is None:
             raise NoCredentialsError
-        return ReadOnlyCredentials(
-            access_key.id, access_key.secret, access_key.session_token or None
-        )
-
-
-class _CallersKeyProvider(CredentialProvider):
-    METHOD = "caller"
-
-    def load(self) -> Credentials:
-        return _CallersKey()
+        key = request.access_key
+        return ReadOnlyCredentials(key.id, key.secret, key.session_token or None)
 
 
 class _ActionsInUse(Loader):
@@ -131,18 +140,15 @@ def _models_in_use() -> Loader:
 
 
 def callers_session() -> botocore.session.Session:
-    """Create an isolated session whose clients sign with the key of ``signed_with``."""
-    _hide_signatures_in_logs()
-    session = isolated_session()
-    session.register_component("data_loader", _models_in_use())
-    session.register_component("credential_provider", CredentialResolver([_CallersKeyProvider()]))
-    return session
-
-
-def _hide_signatures_in_logs() -> None:
+    """Create an isolated session whose clients sign with the key of ``sending``."""
     # Their DEBUG records hold signatures and the Authorization header, and the responses of STS.
     for name in ("botocore.auth", "botocore.endpoint", "botocore.parsers"):
         logging.getLogger(name).addFilter(_is_above_debug)
+    session = isolated_session()
+    session.register_component("data_loader", _models_in_use())
+    callers_key = SimpleNamespace(load_credentials=_CallersKey)
+    session.register_component("credential_provider", callers_key)
+    return session
 
 
 def _is_above_debug(record: logging.LogRecord) -> bool:
@@ -165,7 +171,6 @@ def new_client(session: boto3.Session, settings: Settings, region: str) -> BaseC
     client: BaseClient = session.client(
         "ec2", region_name=region, endpoint_url=settings.ec2_endpoint_url, config=config
     )
-    use_connections(client)
     client.meta.events.register("before-parse.ec2", _keep_native_xml)
     return client
 
@@ -202,9 +207,7 @@ def request_id(result: Mapping[str, Any]) -> list[str]:
 
     AWS sends it in a header and in the document, private clouds in the document only.
     """
-    metadata = result.get("ResponseMetadata")
-    if not isinstance(metadata, dict):
-        return []
+    metadata = result.get("ResponseMetadata", {})
     in_header = metadata.get("HTTPHeaders", {}).get("x-amzn-requestid")
     request_id = in_header or metadata.get("RequestId")
     return [request_id] if isinstance(request_id, str) and request_id else []
@@ -220,21 +223,3 @@ def check_ca_bundle(session: botocore.session.Session) -> None:
             raise SettingError(
                 f"the file of AWS_CA_BUNDLE {file} cannot be read: {error}"
             ) from error
-
-
-def parsed_error(parsed_response: Mapping[str, Any]) -> tuple[str, str, int]:
-    """Return code, message and HTTP status of an error that botocore has parsed.
-
-    Whatever EC2 sent: what is absent or no text is empty, and a missing status is 0. The prefixes
-    ``Client.`` and ``Server.``, which some clouds add, are removed.
-    """
-    error, metadata = parsed_response.get("Error"), parsed_response.get("ResponseMetadata")
-    code, message = (
-        (error.get("Code"), error.get("Message")) if isinstance(error, dict) else ("", "")
-    )
-    status = metadata.get("HTTPStatusCode", 0) if isinstance(metadata, dict) else 0
-    return (
-        code.removeprefix("Client.").removeprefix("Server.") if isinstance(code, str) else "",
-        message if isinstance(message, str) else "",
-        status,
-    )

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from dcproxy.ec2.errors import EC2Error, Outcome
 
@@ -18,7 +19,8 @@ class Slots:
         self._free = threading.Semaphore(number)
         self._share = share
         self._record_refusal = record_refusal
-        self._callers: dict[Hashable, _Caller] = {}
+        # Of callers with calls, waiting ones included.
+        self._own: WeakValueDictionary[Hashable, threading.Semaphore] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     @contextmanager
@@ -27,21 +29,14 @@ class Slots:
 
         The caller's own comes first: whoever waits for it leaves those of the worker to others.
         """
-        with self._lock:
-            own = self._callers.setdefault(caller, _Caller(self._share))
-            own.calls += 1
         end = time.monotonic() + seconds
-        try:
-            with (
-                self._taken(own.free, end, "key", "This access key has too many requests"),
-                self._taken(self._free, end, "worker", "Too many requests are"),
-            ):
-                yield
-        finally:
-            with self._lock:
-                own.calls -= 1
-                if not own.calls:
-                    del self._callers[caller]
+        with self._lock:
+            own = self._own.setdefault(caller, threading.Semaphore(self._share))
+        with (
+            self._taken(own, end, "key", "This access key has too many requests"),
+            self._taken(self._free, end, "worker", "Too many requests are"),
+        ):
+            yield
 
     @contextmanager
     def _taken(
@@ -55,11 +50,3 @@ class Slots:
             yield
         finally:
             free.release()
-
-
-class _Caller:
-    """A caller with calls, waiting ones included."""
-
-    def __init__(self, share: int) -> None:
-        self.free = threading.Semaphore(share)
-        self.calls = 0

@@ -48,12 +48,12 @@ _RETRY_AFTER = {
     "ConcurrentSnapshotLimitExceeded": 60,
     "ConcurrentTagAccess": RETRY_AFTER,
     "IncorrectState": RETRY_AFTER,
-    "InsufficientCapacity": 60,
     "InsufficientVolumeCapacity": 60,
+    "InvalidState": RETRY_AFTER,  # an identical create is in progress
     "PendingSnapshotLimitExceeded": 60,
     "SnapshotCreationPerVolumeRateExceeded": 15,  # it creates one per volume in 15 seconds
 }
-"""Seconds after which EC2 may accept a refused request."""
+"""Seconds after which EC2 may accept a refused request (EC2 API reference, "Error codes")."""
 
 # Not strftime: its names depend on the locale.
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -253,7 +253,7 @@ def no_client_check() -> Iterator[None]:
 @_mutation("sign each call with the key of its own caller")
 @contextmanager
 def shared_credentials() -> Iterator[None]:
-    call, signed_with = EC2Client.call, client.signed_with
+    call, sending = EC2Client.call, client.sending
     last: list[Any] = []
 
     def remember(self: Any, region: str, access_key: Any, *args: Any, **params: Any) -> Any:
@@ -263,6 +263,6 @@ def shared_credentials() -> Iterator[None]:
     with (
         patch.object(EC2Client, "call", remember),
         # The key of whichever call came last.
-        patch.object(client, "signed_with", lambda access_key: signed_with(last[0])),
+        patch.object(client, "sending", lambda access_key: sending(last[0])),
     ):
         yield

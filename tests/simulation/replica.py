@@ -27,7 +27,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.loaders import JSONFileLoader
 
 from dcproxy.app import application
-from dcproxy.ec2.connection import note_sending
+from dcproxy.ec2.session import note_first_byte
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.settings import Settings
@@ -230,9 +230,9 @@ def _send(session: URLLib3Session, request: Any) -> AWSResponse:
         )
     except NetworkError as error:
         if error.kind not in {"refused", "connect_timeout"}:
-            note_sending()
+            note_first_byte()
         raise _error(error, request.url) from None
-    note_sending()
+    note_first_byte()
     answer = AWSResponse(request.url, response.status, {"Content-Type": "text/xml"}, None)
     answer._content = response.body
     return answer

@@ -10,8 +10,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, HTTPClientError
 
 from dcproxy.ec2 import connection as module
-from dcproxy.ec2.connection import ResponseTooLongError, transmission, use_connections
-from dcproxy.ec2.session import isolated_session
+from dcproxy.ec2.connection import ResponseTooLongError, use_connections
+from dcproxy.ec2.session import AccessKey, isolated_session, sending
 from tests.support.ec2_responses import snapshots_page
 from tests.support.endpoints import (
     full_endpoint,
@@ -23,6 +23,7 @@ from tests.support.endpoints import (
 )
 
 BODY = snapshots_page("").body
+KEY = AccessKey("AKIDEXAMPLE", "secret")
 
 
 def limited_client(url, **options):
@@ -86,7 +87,7 @@ def ok(body=BODY):
 def test_only_a_request_whose_first_byte_may_have_left_counts_as_sent(endpoint, is_sent, is_proxy):
     with endpoint() as url, silent_endpoint() as behind:
         client = limited_client(behind, proxies={"http": url}) if is_proxy else limited_client(url)
-        with transmission() as sent, suppress(Exception):
+        with sending(KEY) as sent, suppress(Exception):
             client.describe_snapshots()
     assert sent.has_begun == is_sent
 
@@ -95,7 +96,7 @@ def test_second_request_on_a_connection_counts_for_itself():
     with scripted(ok(), ok()) as (url, connections):
         client = limited_client(url)
         for _ in range(2):
-            with transmission() as sent:
+            with sending(KEY) as sent:
                 assert not sent.has_begun
                 assert client.describe_snapshots()["Snapshots"] == []
             assert sent.has_begun

@@ -78,7 +78,6 @@ def test_unreadable_session_token_is_401(get, programmed_ec2):
     "ec2_response",
     [
         error_response("RequestExpired", message="Request has expired."),
-        error_response("InvalidSecurity.RequestHasExpired", message="Request has expired."),
         error_response("ExpiredToken", message="The session token has expired."),
     ],
 )
@@ -86,6 +85,13 @@ def test_expired_session_token_is_401_that_says_so(get, programmed_ec2, ec2_resp
     programmed_ec2.respond = always(ec2_response)
     response = get(f"{ID}:{SECRET}:{TOKEN}", status=401)
     assert "session token has expired" in read_xml(response).findtext("message")
+
+
+def test_request_that_came_too_late_is_no_fault_of_a_session_token(get, programmed_ec2):
+    """EC2 has this code for its time alone, unlike RequestExpired."""
+    programmed_ec2.respond = always(error_response("InvalidSecurity.RequestHasExpired"))
+    response = get(f"{ID}:{SECRET}:{TOKEN}", status=502)
+    assert "The clock of this server is wrong." in read_xml(response).findtext("message")
 
 
 def test_next_caller_has_no_session_token(get, programmed_ec2):
