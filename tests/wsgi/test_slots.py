@@ -6,10 +6,12 @@ from threading import Event, Semaphore
 import pytest
 from webob import Request
 
+from tests.support.accounts import password_of, write_account_files
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.application import client_of, new_application
 from tests.support.callers import CALLER, basic_authorization, register_caller
 from tests.support.documents import read_xml
+from tests.support.ec2_model import LOST, EC2Model
 from tests.support.ec2_responses import error_response, snapshot_item, snapshots_page
 from tests.support.responders import endless_pages
 from tests.support.servers import wait_until
@@ -163,6 +165,44 @@ def test_invented_keys_share_the_slots_of_one_caller(worker):
     assert statuses <= {502}
     refused.set()
     assert {attack.result().status_code for attack in attacks} <= {401, 502}
+
+
+def test_account_does_not_share_the_slots_of_invented_keys(worker, tmp_path):
+    """The first call of an account does not wait for keys that EC2 has never accepted."""
+    name, (key_id, secret) = "backup", register_caller("AKIDOFTHEACCOUNT0000", "account-secret")
+    keys = f"[profile {name}]\naws_access_key_id = {key_id}\naws_secret_access_key = {secret}\n"
+    files = write_account_files(tmp_path, {name: keys})
+    options = {"capacity": SLOTS, "share_per_key": 100 * SHARE // SLOTS, "deadline": 2}
+    worker.app = new_application(
+        ec2_endpoint_url=worker.ec2.url, own_keys=True, **options, **files.options
+    )
+    worker.occupy(CALLER)  # unknown to the new application
+    message = read_xml(worker.client(OTHER).get(SNAPSHOT, status=502)).findtext("message")
+    assert message.startswith("This access key has too many requests in progress.")
+    worker.client((name, password_of(name))).get(SNAPSHOT, status=200)
+
+
+def test_look_after_a_lost_create_has_slots_of_its_own(patient):
+    """Others take all slots while the create is in progress; its snapshot is found all the same."""
+    model = EC2Model([(LOST, True)])
+    lists_in_progress = Semaphore(0)
+
+    def respond(request):
+        if request.action == "CreateSnapshot":
+            for caller in (CALLER, OTHER) * SHARE:
+                patient.lists.append(patient.pool.submit(patient.client(caller).get, SNAPSHOTS))
+            for _ in range(SLOTS - 1):
+                assert lists_in_progress.acquire(timeout=30)
+            return model(request)
+        if request.parameters.get("Filter.1.Name", "").startswith("tag:"):
+            return model(request)
+        lists_in_progress.release()
+        return patient._respond(request)
+
+    patient.ec2.respond = respond
+    patient.client(THIRD).post(SNAPSHOTS, {"volume_id": "vol-12345678"}, status=201)
+    assert model.actions.count("CreateSnapshot") == 1
+    assert not any(list.done() for list in patient.lists)
 
 
 def test_wrong_secret_does_not_use_the_share_of_its_key(worker):
