@@ -1,12 +1,14 @@
-"""An EC2 that keeps snapshots: it creates, lists and deletes them, and fails as told."""
+"""An EC2 that keeps snapshots and volumes, and fails as told."""
 
 import re
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from threading import Lock
 
 from tests.support.ec2_responses import (
     EC2Response,
+    attachment_fields,
     created_response,
     deleted_response,
     error_response,
@@ -15,58 +17,86 @@ from tests.support.ec2_responses import (
     tags_of,
     volume_item,
     volumes_page,
+    xml_response,
 )
 from tests.support.package import REQUEST_TAG
+
+ZONES = {"us-east-1a": "impaired", "us-east-1b": "available", "us-east-1c": "available"}
+INSTANCE = "i-1a2b3c4d"
+SNAPSHOT_GB = 8
 
 # The request was executed, and its result was lost.
 LOST = EC2Response(b"", 200, (("Content-Length", "0"),))
 
 
+def lost(response: EC2Response | None = None):
+    """A fault: the request is executed, and its response is lost or replaced."""
+    return (response or LOST, True)
+
+
+def not_executed(response: EC2Response | None = None):
+    """A fault: the request is not executed, and its response is lost or replaced."""
+    return (response or LOST, False)
+
+
 class EC2Model:
     """Responds to requests as EC2 does, except where it has a fault for them.
 
-    ``create_faults`` and ``delete_faults`` are used one per request. Each is a pair: the response
-    (None: the usual one), and whether the request is executed all the same. Lists are eventually
-    consistent: the n-th new snapshot is missing from the next ``lags[n]`` lists, the ones after
-    the last of ``lags`` from the next ``lag`` lists. ``list_faults`` are responses to the next
-    lists, ``empty_lists`` is how many of the next lists are empty. ``on_list`` is called before
-    each list. The n-th snapshot starts n seconds after ``began``. ``ignores_filters``: lists have
-    every snapshot, whatever their filter says. ``volume_tags`` are those of every volume.
+    ``faults`` maps an action to what happens to its next requests. Each fault is a pair: the
+    response (None: the usual one), and whether the request is executed all the same;
+    ``create_faults`` are those of CreateSnapshot. Reads lag: see ``sees``. The n-th new snapshot is
+    missing from the next ``lags[n]`` lists, the ones after the last of ``lags`` from the next
+    ``lag`` lists. ``empty_lists`` is how many of the next lists are empty. ``on_list`` is called
+    before each list. The n-th snapshot starts n seconds after ``began``. ``ignores_filters``: lists
+    have every snapshot, whatever their filter says.
+
+    The attachment of a volume is None or instance, device and status. ``zones`` maps names to
+    states, ``zone_types`` some of them to types, ``refused`` zones and devices to the responses
+    that refuse them.
     """
 
     def __init__(self, create_faults=(), lag=0, lags=(), began=datetime(2026, 1, 1, tzinfo=UTC)):
-        self.create_faults = list(create_faults)
+        self.faults = defaultdict(list, CreateSnapshot=list(create_faults))
         self.lag = lag
         self.lags = list(lags)
-        self.list_faults = []
         self.empty_lists = 0
         self.has_empty_first_page = False
         self.ignores_filters = False
         self.snapshots = {}
+        self.volumes = {}
+        self.tokens = {}
+        self.zones = dict(ZONES)
+        self.zone_types = {}
+        self.refused = {}
         self.actions = []
         self.lock = Lock()
         self.numbers = count(1)
-        self.delete_faults = []
         self.began = began
         self.on_list = lambda: None
-        self.volume_tags = {}
 
     def __call__(self, request):
         with self.lock:
             self.actions.append(request.action)
-            return getattr(self, request.action)(request.parameters)
+            if request.action == "DescribeSnapshots":
+                self.on_list()
+            faults = self.faults[request.action]
+            fault, is_executed = faults.pop(0) if faults else (None, True)
+            response = getattr(self, request.action)(request.parameters) if is_executed else None
+            return fault or response
+
+    def sees(self, record):
+        """Tell whether a read sees the last change of a snapshot or volume.
+
+        The next ``hidden`` reads do not: the list of snapshots, and the volume that a read names.
+        """
+        is_hidden = record["hidden"] > 0
+        record["hidden"] -= is_hidden
+        return not is_hidden
 
     def CreateSnapshot(self, parameters):  # noqa: N802
-        fault, is_executed = self.create_faults.pop(0) if self.create_faults else (None, True)
-        item = ""
-        if is_executed:
-            item = self._create(parameters)
-        return fault or created_response(item)
-
-    def _create(self, parameters):
         number = next(self.numbers)
         id = f"snap-{number:08x}"
-        self.add(
+        self.add_snapshot(
             id,
             tags_of(parameters),
             self.began + timedelta(seconds=number),
@@ -74,9 +104,9 @@ class EC2Model:
             volume_id=parameters["VolumeId"],
             description=parameters.get("Description", ""),
         )
-        return self.snapshots[id]["item"]
+        return created_response(self.snapshots[id]["item"])
 
-    def add(self, id, tags, started, hidden=0, **fields):
+    def add_snapshot(self, id, tags, started, hidden=0, **fields):
         """Add a snapshot that is missing from the next ``hidden`` lists."""
         time = started.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self.snapshots[id] = {
@@ -93,7 +123,7 @@ class EC2Model:
         """
         tags = self.snapshots[of]["tags"] | {REQUEST_TAG: "0" * 32}
         started = self.snapshots[of]["started"] + timedelta(seconds=seconds)
-        self.add(id, tags, started, hidden)
+        self.add_snapshot(id, tags, started, hidden)
         return id
 
     def fail(self, id):
@@ -102,11 +132,8 @@ class EC2Model:
         snapshot["item"] = snapshot["item"].replace(">completed<", ">error<")
 
     def DescribeSnapshots(self, parameters):  # noqa: N802
-        self.on_list()
         if "SnapshotId.1" in parameters:
             found = [s for id, s in self.snapshots.items() if id == parameters["SnapshotId.1"]]
-        elif self.list_faults:
-            return self.list_faults.pop(0)
         elif self.empty_lists:
             self.empty_lists -= 1
             found = []
@@ -115,22 +142,112 @@ class EC2Model:
         else:
             key = parameters["Filter.1.Name"].removeprefix("tag:")
             pattern = re.escape(parameters["Filter.1.Value.1"]).replace(r"\*", ".*")
-            found = []
-            for snapshot in self.snapshots.values():
-                if snapshot["hidden"]:
-                    snapshot["hidden"] -= 1
-                elif self.ignores_filters or re.fullmatch(pattern, snapshot["tags"].get(key, "-")):
-                    found.append(snapshot)
+            seen = [snapshot for snapshot in self.snapshots.values() if self.sees(snapshot)]
+            found = [
+                snapshot
+                for snapshot in seen
+                if self.ignores_filters or re.fullmatch(pattern, snapshot["tags"].get(key, "-"))
+            ]
         return snapshots_page("".join(snapshot["item"] for snapshot in reversed(found)))
 
-    def DescribeVolumes(self, parameters):  # noqa: N802
-        return volumes_page(volume_item(parameters["VolumeId.1"], tags=self.volume_tags))
-
     def DeleteSnapshot(self, parameters):  # noqa: N802
-        fault, is_executed = self.delete_faults.pop(0) if self.delete_faults else (None, True)
-        exists = parameters["SnapshotId"] in self.snapshots
-        if is_executed:
-            self.snapshots.pop(parameters["SnapshotId"], None)
-        return fault or (
-            deleted_response() if exists else error_response("InvalidSnapshot.NotFound")
+        is_found = self.snapshots.pop(parameters["SnapshotId"], None)
+        return deleted_response() if is_found else error_response("InvalidSnapshot.NotFound")
+
+    def DescribeAvailabilityZones(self, parameters):  # noqa: N802
+        items = "".join(
+            f"<item><zoneName>{name}</zoneName><zoneState>{state}</zoneState>"
+            f"<zoneType>{self.zone_types.get(name, 'availability-zone')}</zoneType></item>"
+            for name, state in self.zones.items()
         )
+        return xml_response(
+            "DescribeAvailabilityZonesResponse",
+            f"<availabilityZoneInfo>{items}</availabilityZoneInfo>",
+        )
+
+    def CreateVolume(self, parameters):  # noqa: N802
+        given = {name: value for name, value in parameters.items() if name != "ClientToken"}
+        id, earlier = self.tokens.get(parameters["ClientToken"], (None, given))
+        if earlier != given:
+            return error_response("IdempotentParameterMismatch")
+        zone = parameters["AvailabilityZone"]
+        if id is None and zone in self.refused:
+            return self.refused[zone]
+        if zone not in self.zones:
+            return error_response("InvalidZone.NotFound")
+        if parameters.get("SnapshotId", "snap-12345678") != "snap-12345678":
+            return error_response("InvalidSnapshot.NotFound")
+        size = int(parameters.get("Size", SNAPSHOT_GB))
+        if "SnapshotId" in parameters and size < SNAPSHOT_GB:
+            return error_response("InvalidParameterValue")
+        if id is None:
+            id = self.add_volume(zone, size, tags_of(parameters))
+            self.tokens[parameters["ClientToken"]] = (id, given)
+        return created_response(self._item(id), "CreateVolume")
+
+    def add_volume(self, zone="us-east-1b", size=1, tags=None, attachment=None, id=None, hidden=0):
+        id = id or f"vol-{next(self.numbers):08x}"
+        self.volumes[id] = {
+            "zone": zone,
+            "size": size,
+            "tags": tags or {},
+            "attachment": attachment,
+            "before": None,
+            "hidden": hidden,
+        }
+        return id
+
+    def DescribeVolumes(self, parameters):  # noqa: N802
+        ids = list(self.volumes)
+        if "VolumeId.1" in parameters:
+            id = parameters["VolumeId.1"]
+            if id not in self.volumes:
+                return error_response("InvalidVolume.NotFound")
+            return volumes_page(self._item(id, is_stale=not self.sees(self.volumes[id])))
+        if "Filter.1.Name" in parameters:
+            assert parameters["Filter.1.Name"] == "attachment.instance-id"
+            instance = parameters["Filter.1.Value.1"]
+            ids = [id for id in ids if (self.volumes[id]["attachment"] or [None])[0] == instance]
+        return volumes_page("".join(map(self._item, ids)))
+
+    def _item(self, id, is_stale=False):
+        volume = self.volumes[id]
+        attachment = volume["before"] if is_stale else volume["attachment"]
+        attachments = [attachment] if attachment else []
+        return volume_item(
+            id, attachments, volume["zone"], size=volume["size"], tags=volume["tags"]
+        )
+
+    def AttachVolume(self, parameters):  # noqa: N802
+        id, instance, device = (parameters[n] for n in ("VolumeId", "InstanceId", "Device"))
+        if device in self.refused:
+            return self.refused[device]
+        if instance != INSTANCE:
+            return error_response("InvalidInstanceID.NotFound")
+        if self.volumes[id]["attachment"]:
+            return error_response("VolumeInUse")
+        self._set(id, (instance, device, "attaching"))
+        return xml_response(
+            "AttachVolumeResponse", attachment_fields(id, *self.volumes[id]["attachment"])
+        )
+
+    def DetachVolume(self, parameters):  # noqa: N802
+        id = parameters["VolumeId"]
+        attachment = self.volumes[id]["attachment"]
+        if not attachment:
+            return error_response("IncorrectState")
+        self._set(id, None)
+        return xml_response("DetachVolumeResponse", attachment_fields(id, *attachment))
+
+    def _set(self, id, attachment):
+        self.volumes[id]["before"] = self.volumes[id]["attachment"]
+        self.volumes[id]["attachment"] = attachment
+
+    def DeleteVolume(self, parameters):  # noqa: N802
+        id = parameters["VolumeId"]
+        if id not in self.volumes:
+            return error_response("InvalidVolume.NotFound")
+        if self.volumes[id]["attachment"]:
+            return error_response("VolumeInUse")
+        del self.volumes[id]
+        return xml_response("DeleteVolumeResponse", "<return>true</return>")

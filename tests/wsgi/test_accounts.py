@@ -17,8 +17,8 @@ from tests.support.addresses import SNAPSHOTS
 from tests.support.application import client_of, new_application
 from tests.support.callers import CALLER
 from tests.support.documents import read_xml
+from tests.support.ec2_model import EC2Model, lost, not_executed
 from tests.support.ec2_responses import EC2Response, error_response
-from tests.support.ec2_volumes import EC2Volumes, lost, not_executed
 from tests.support.responders import always
 from tests.wsgi.conftest import metrics_of
 
@@ -255,7 +255,7 @@ def test_refusal_of_the_accounts_credentials_by_ec2_is_502(get, programmed_ec2, 
 def test_lost_response_before_a_refusal_of_the_accounts_credentials_is_an_unknown_outcome(
     app, programmed_ec2, sleeps
 ):
-    programmed_ec2.respond = EC2Volumes()
+    programmed_ec2.respond = EC2Model()
     programmed_ec2.respond.faults["CreateVolume"] = [
         lost(),
         not_executed(error_response("ExpiredToken", 400)),

@@ -28,18 +28,18 @@ class LaggingEC2(EC2Model):
         super().__init__(create_faults, began=datetime.now(UTC))
         self.clock = clock
         self.random = random
-        self.shortest_lag, self.longest_lag = lags
-        self.created = {}
+        self.lags_of_lists = lags
 
-    def add(self, id, *args, **kwargs):
-        super().add(id, *args, **kwargs)
-        self.created[id] = self.clock.monotonic()
+    def add_snapshot(self, id, *args, **kwargs):
+        super().add_snapshot(id, *args, **kwargs)
+        self.snapshots[id]["made_at"] = self.clock.monotonic()
 
     def DescribeSnapshots(self, parameters):  # noqa: N802
-        seen_at = self.clock.monotonic() - self.random.uniform(self.shortest_lag, self.longest_lag)
-        for id, snapshot in self.snapshots.items():
-            snapshot["hidden"] = self.created[id] > seen_at
+        self.seen_at = self.clock.monotonic() - self.random.uniform(*self.lags_of_lists)
         return super().DescribeSnapshots(parameters)
+
+    def sees(self, record):
+        return record["made_at"] <= self.seen_at
 
 
 class Outcome:

@@ -4,8 +4,8 @@ import pytest
 
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.creation import FAILED, KEY, VOLUME, message_of
+from tests.support.ec2_model import INSTANCE, EC2Model
 from tests.support.ec2_responses import snapshot_item, snapshots_page
-from tests.support.ec2_volumes import INSTANCE, EC2Volumes
 from tests.support.responders import always
 
 DEADLINE = 15
@@ -102,8 +102,8 @@ def test_create_leaves_time_to_search_for_its_snapshot(client, programmed_ec2, s
 
 def test_attach_leaves_time_to_look_at_the_volume(client, programmed_ec2, sleeps):
     """It is not repeated when a repetition might take the time for the last looks."""
-    volumes = EC2Volumes()
-    address = f"/api/storage_volumes/{volumes.add()}/attach"
+    volumes = EC2Model()
+    address = f"/api/storage_volumes/{volumes.add_volume()}/attach"
 
     def respond(request):
         if request.action == "AttachVolume":

@@ -15,7 +15,6 @@ from tests.support.application import shared_application
 from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_model import EC2Model
 from tests.support.ec2_responses import EC2Response, error_response, snapshot_item, snapshots_page
-from tests.support.ec2_volumes import EC2Volumes
 from tests.support.responders import always
 
 STATUSES = {200, 201, 202, 204, 301, 303, 304, 400, 401, 403, 404, 405, 406, 413, 415, 422, 502}
@@ -105,14 +104,6 @@ BODIES = st.one_of(
         [b"volume_id=vol-12345678", b"capacity=3", b"instance_id=i-1a2b3c4d", b"--x--"]
     ),
 )
-VOLUME_ACTIONS = {
-    "AttachVolume",
-    "CreateVolume",
-    "DeleteVolume",
-    "DescribeAvailabilityZones",
-    "DescribeVolumes",
-    "DetachVolume",
-}
 METHODS = st.sampled_from(["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "BREW", "get", ""])
 
 
@@ -121,11 +112,8 @@ def test_any_request_gets_a_documented_response(
     fuzzed, method, segments, query, headers, body, is_known
 ):
     ec2, app = fuzzed
-    snapshots, volumes = EC2Model(), EC2Volumes()
-    volumes.add(id="vol-12345678")
-    ec2.respond = lambda request: (volumes if request.action in VOLUME_ACTIONS else snapshots)(
-        request
-    )
+    ec2.respond = EC2Model()
+    ec2.respond.add_volume(id="vol-12345678")
     request = Request.blank("/", method=method, body=body)
     path = "".join(f"/{segment}" for segment in segments)
     request.environ["PATH_INFO"] = path.encode("utf-8", "surrogateescape").decode("latin-1")

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.creation import DENIED, EXECUTED, FAILED, KEY, NOT_EXECUTED, id_of, message_of
-from tests.support.ec2_model import LOST
+from tests.support.ec2_model import LOST, not_executed
 from tests.support.ec2_responses import error_response
 from tests.support.package import CREATE_TAG, LOOK_DELAYS, SHOW_DELAYS
 
@@ -38,7 +38,8 @@ def test_first_create_is_answered_after_five_seconds_at_the_latest(scenario, cap
 
 def test_create_whose_searches_fail_is_answered_and_reported(scenario, increase_of):
     ec2 = scenario.model()
-    ec2.on_list = lambda: ec2.list_faults.extend([DENIED] * bool(ec2.snapshots))
+    faults = ec2.faults["DescribeSnapshots"]
+    ec2.on_list = lambda: faults.extend([not_executed(DENIED)] * bool(ec2.snapshots))
     assert id_of(scenario.create(headers=KEY)) == FIRST
     assert increase_of("dcproxy_creates_unsettled_total") == 1
 
@@ -138,7 +139,7 @@ def test_throttled_create_is_sent_again(scenario):
 
 def test_nothing_is_sent_when_the_first_search_fails(scenario):
     ec2 = scenario.model()
-    ec2.list_faults = [DENIED]
+    ec2.faults["DescribeSnapshots"] = [not_executed(DENIED)]
     scenario.create(headers=KEY, status=502)
     assert "CreateSnapshot" not in ec2.actions
 
@@ -147,6 +148,7 @@ def test_nothing_is_sent_when_the_first_search_fails(scenario):
 def test_snapshot_that_vanishes_from_the_search_is_not_a_404(scenario, times, status):
     """The search names no id: it is repeated like any read."""
     ec2 = scenario.model()
-    ec2.list_faults = [error_response("InvalidSnapshot.NotFound")] * times
+    vanished = not_executed(error_response("InvalidSnapshot.NotFound"))
+    ec2.faults["DescribeSnapshots"] = [vanished] * times
     scenario.create(headers=KEY, status=status)
     assert len(ec2.snapshots) == (status == 201)

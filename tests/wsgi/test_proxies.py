@@ -6,6 +6,7 @@ from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.application import client_of, new_application
 from tests.support.certificates import make_certificate
 from tests.support.dropping_proxy import dropping_proxy
+from tests.support.ec2_model import INSTANCE, EC2Model
 from tests.support.ec2_responses import (
     created_response,
     deleted_response,
@@ -14,7 +15,6 @@ from tests.support.ec2_responses import (
     snapshots_page,
 )
 from tests.support.ec2_server import programmed_ec2_server
-from tests.support.ec2_volumes import INSTANCE, EC2Volumes
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +106,10 @@ def test_delete_whose_response_is_lost_is_204(client, ec2, proxy):
 
 @pytest.mark.parametrize("action", ["AttachVolume", "CreateVolume"])
 def test_attach_and_create_of_a_volume_have_their_effect_once(client, ec2, proxy, action):
-    volumes = EC2Volumes()
+    volumes = EC2Model()
     ec2.respond = dropping_first(proxy, action, volumes)
     if action == "AttachVolume":
-        address = f"/api/storage_volumes/{volumes.add()}/attach"
+        address = f"/api/storage_volumes/{volumes.add_volume()}/attach"
         client.post(address, {"instance_id": INSTANCE, "device": "/dev/sdf"}, status=202)
         assert sent(ec2, action) == 1
     else:

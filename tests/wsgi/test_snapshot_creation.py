@@ -96,7 +96,7 @@ def test_duplicate_snapshot_is_deleted_and_the_oldest_kept(scenario):
 
 def test_duplicate_snapshot_that_cannot_be_deleted_is_logged(scenario, caplog):
     ec2 = scenario.model((LOST, EXECUTED), lag=len(LOOK_DELAYS))
-    ec2.delete_faults = [(DENIED, False)]
+    ec2.faults["DeleteSnapshot"] = [(DENIED, False)]
     assert id_of(scenario.create()) == "snap-00000001"
     assert "duplicate snapshot snap-00000002 could not be deleted" in caplog.text
 
@@ -178,7 +178,7 @@ def test_snapshots_that_an_ignored_filter_should_exclude_are_excluded(scenario):
     ec2 = scenario.model((None, EXECUTED), (DENIED, NOT_EXECUTED), (None, EXECUTED))
     tagged, untagged = id_of(scenario.create()), id_of(scenario.create())
     ec2.ignores_filters = True
-    ec2.create_faults = [(LOST, EXECUTED)]
+    ec2.faults["CreateSnapshot"] = [(LOST, EXECUTED)]
     made = id_of(scenario.create())
     assert made not in {tagged, untagged}
     assert set(ec2.snapshots) == {tagged, untagged, made}
@@ -193,7 +193,7 @@ def test_ignored_filter_does_not_stand_in_for_a_create_that_was_not_executed(sce
     ec2 = scenario.model()
     other = id_of(scenario.create())
     ec2.ignores_filters = True
-    ec2.create_faults = [(LOST, NOT_EXECUTED)]
+    ec2.faults["CreateSnapshot"] = [(LOST, NOT_EXECUTED)]
     assert id_of(scenario.create()) != other
     assert len(ec2.snapshots) == 2
 
@@ -311,7 +311,7 @@ def test_snapshot_of_a_lost_response_is_found_by_its_idempotency_key(scenario):
 
 def test_create_is_not_resent_where_polling_is_denied(scenario):
     ec2 = scenario.model((LOST, EXECUTED), (LOST, EXECUTED))
-    ec2.list_faults = [DENIED] * 99
+    ec2.faults["DescribeSnapshots"] = [(DENIED, NOT_EXECUTED)] * 99
     message = scenario.create(status=502).lxml.findtext("message")
     assert "not known" in message
     assert ec2.actions.count("CreateSnapshot") == 1
@@ -385,14 +385,14 @@ def test_idempotency_key_without_tag_permission_is_502_naming_the_permission(sce
 def test_delete_after_a_lost_response_is_204(scenario):
     ec2 = scenario.model()
     id = id_of(scenario.create())
-    ec2.delete_faults = [(FAILED, True)]
+    ec2.faults["DeleteSnapshot"] = [(FAILED, True)]
     scenario.client.delete(f"{SNAPSHOTS}/{id}", status=204)
     assert ec2.actions[-2:] == ["DeleteSnapshot"] * 2
 
 
 def test_throttled_delete_of_an_unknown_snapshot_is_404(scenario):
     ec2 = scenario.model()
-    ec2.delete_faults = [(THROTTLED, False)]
+    ec2.faults["DeleteSnapshot"] = [(THROTTLED, False)]
     scenario.client.delete(f"{SNAPSHOTS}/snap-99999999", status=404)
 
 
@@ -446,7 +446,7 @@ def test_one_answer_without_tags_changes_nothing_for_later_creates(scenario, pro
     ec2 = programmed_ec2.respond = IgnoredTags([(first, EXECUTED)], ignores={1})
     scenario.create()
     made = len(ec2.snapshots)
-    ec2.create_faults = [(LOST, EXECUTED)]
+    ec2.faults["CreateSnapshot"] = [(LOST, EXECUTED)]
     scenario.create()
     keyed = id_of(scenario.create(headers=KEY))
     assert id_of(scenario.create(headers=KEY)) == keyed

@@ -4,9 +4,8 @@ import pytest
 
 from tests.support.application import client_of, shared_application
 from tests.support.creation import DENIED, EXECUTED, KEY, NOT_EXECUTED, id_of, message_of
-from tests.support.ec2_model import LOST
+from tests.support.ec2_model import LOST, EC2Model
 from tests.support.ec2_responses import error_response, xml_response
-from tests.support.ec2_volumes import EC2Volumes
 from tests.support.package import CREATE_TAG, REQUEST_TAG
 
 TAGS = (("CostCentre", "42"), ("Owner", "backup"))
@@ -39,7 +38,7 @@ def test_tags_of_the_operator_are_in_the_call_that_makes_a_snapshot(scenario, cl
 
 
 def test_tags_of_the_operator_are_in_the_call_that_makes_a_volume(client, programmed_ec2):
-    programmed_ec2.respond = model = EC2Volumes()
+    programmed_ec2.respond = model = EC2Model()
     given = {"realm_id": "us-east-1b", "name": "restored"}
     id = id_of(client.post(VOLUMES, given, status=201))
     assert model.volumes[id]["tags"] == {**dict(TAGS), "Name": "restored"}
@@ -96,22 +95,22 @@ def test_tags_of_the_volume_are_copied_in_the_call_that_makes_the_snapshot(
     scenario, copying_client
 ):
     ec2 = scenario.model()
-    ec2.volume_tags = {"Stage": "production", "Name": "database"}
+    ec2.add_volume(id="vol-12345678", tags={"Stage": "production", "Name": "database"})
     made = scenario.create(client=copying_client)
-    assert tags_of(ec2, made) == ec2.volume_tags
+    assert tags_of(ec2, made) == {"Stage": "production", "Name": "database"}
     assert ec2.actions == ["DescribeVolumes", "CreateSnapshot"]
 
 
 def test_name_of_the_request_wins_over_that_of_the_volume(scenario, copying_client):
     ec2 = scenario.model()
-    ec2.volume_tags = {"Stage": "production", "Name": "database"}
+    ec2.add_volume(id="vol-12345678", tags={"Stage": "production", "Name": "database"})
     made = scenario.create(client=copying_client, name="weekly")
     assert tags_of(ec2, made) == {"Stage": "production", "Name": "weekly"}
 
 
 def test_tags_of_the_operator_win_over_those_of_the_volume(scenario):
     ec2 = scenario.model()
-    ec2.volume_tags = {"Owner": "somebody", "Stage": "production"}
+    ec2.add_volume(id="vol-12345678", tags={"Owner": "somebody", "Stage": "production"})
     made = scenario.create(client=scenario.client_with(tags=TAGS, copy_tags=True))
     assert tags_of(ec2, made) == {**dict(TAGS), "Stage": "production"}
 
@@ -119,14 +118,14 @@ def test_tags_of_the_operator_win_over_those_of_the_volume(scenario):
 @pytest.mark.parametrize("key", ["aws:backup:source-resource", "AWS:x", CREATE_TAG, "dcproxy:x"])
 def test_reserved_tags_of_the_volume_are_left_out(scenario, copying_client, key):
     ec2 = scenario.model()
-    ec2.volume_tags = {key: "x", "Stage": "production"}
+    ec2.add_volume(id="vol-12345678", tags={key: "x", "Stage": "production"})
     assert tags_of(ec2, scenario.create(client=copying_client)) == {"Stage": "production"}
 
 
 @pytest.mark.parametrize("create_tag", [True, False])
 def test_snapshot_has_at_most_50_tags_and_ours_come_first(scenario, create_tag):
     ec2 = scenario.model()
-    ec2.volume_tags = {f"tag-{number:02}": "x" for number in range(50)}
+    ec2.add_volume(id="vol-12345678", tags={f"tag-{number:02}": "x" for number in range(50)})
     client = scenario.client_with(tags=TAGS, copy_tags=True, create_tag=create_tag)
     scenario.create(client=client, name="weekly")
     [snapshot] = ec2.snapshots.values()
@@ -163,6 +162,7 @@ def test_list_of_volumes_without_the_volume_fails_the_create(scenario, copying_c
 
 def test_volume_is_not_read_for_a_key_whose_snapshot_exists(scenario, copying_client):
     ec2 = scenario.model()
+    ec2.add_volume(id="vol-12345678")
     scenario.create(headers=KEY, client=copying_client)
     ec2.actions.clear()
     scenario.create(headers=KEY, client=copying_client)
@@ -173,15 +173,15 @@ def test_tags_of_a_volume_changed_since_are_not_part_of_an_idempotency_key(
     scenario, copying_client
 ):
     ec2 = scenario.model()
-    ec2.volume_tags = {"Stage": "production"}
+    ec2.add_volume(id="vol-12345678", tags={"Stage": "production"})
     first = scenario.create(headers=KEY, client=copying_client)
-    ec2.volume_tags = {"Stage": "archive"}
+    ec2.add_volume(id="vol-12345678", tags={"Stage": "archive"})
     assert id_of(scenario.create(headers=KEY, client=copying_client)) == id_of(first)
 
 
 def test_snapshot_of_a_lost_response_with_tags_is_found(scenario):
     ec2 = scenario.model((LOST, EXECUTED))
-    ec2.volume_tags = {"Stage": "production"}
+    ec2.add_volume(id="vol-12345678", tags={"Stage": "production"})
     client = scenario.client_with(tags=TAGS, copy_tags=True)
     made = scenario.create(client=client)
     assert tags_of(ec2, made) == {**dict(TAGS), "Stage": "production"}

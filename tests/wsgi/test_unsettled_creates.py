@@ -63,7 +63,7 @@ def test_duplicate_that_was_deleted_is_not_reported(scenario, unsettled):
 @pytest.mark.parametrize("fault", [NOT_FOUND, DENIED])
 def test_duplicate_that_cannot_be_deleted_is_reported(scenario, caplog, unsettled, fault):
     ec2 = scenario.model((LOST, EXECUTED), lags=[3, 0])
-    ec2.delete_faults = [(fault, NOT_EXECUTED)]
+    ec2.faults["DeleteSnapshot"] = [(fault, NOT_EXECUTED)]
     assert id_of(scenario.create()) == FIRST
     assert f"the duplicate snapshot {SECOND} could not be deleted" in caplog.text
     assert unsettled() == 1
@@ -107,7 +107,7 @@ def test_one_of_several_failed_snapshots_is_kept_and_named(scenario):
 def test_create_is_answered_although_the_last_search_fails(scenario, ec2, unsettled):
     def fail_when_sent_twice():
         if len(ec2.snapshots) == 2:
-            ec2.list_faults = [DENIED]
+            ec2.faults["DescribeSnapshots"] = [(DENIED, NOT_EXECUTED)]
 
     ec2.on_list = fail_when_sent_twice
     assert id_of(scenario.create()) == SECOND

@@ -4,8 +4,8 @@ import pytest
 
 from tests.support.creation import DENIED, FAILED, THROTTLED, message_of
 from tests.support.documents import read_xml
+from tests.support.ec2_model import INSTANCE, EC2Model, lost, not_executed
 from tests.support.ec2_responses import error_response
-from tests.support.ec2_volumes import INSTANCE, EC2Volumes, lost, not_executed
 
 VOLUMES = "/api/storage_volumes"
 GIVEN = {"instance_id": INSTANCE, "device": "/dev/sdf"}
@@ -14,7 +14,7 @@ ATTACHED = (INSTANCE, "/dev/sdf", "attached")
 
 @pytest.fixture
 def model(programmed_ec2):
-    programmed_ec2.respond = EC2Volumes()
+    programmed_ec2.respond = EC2Model()
     return programmed_ec2.respond
 
 
@@ -28,7 +28,7 @@ class Change:
     def __init__(self, name, model, client):
         self.action = {"attach": "AttachVolume", "detach": "DetachVolume"}[name]
         self.model, self.client = model, client
-        self.id = model.add(attachment=None if name == "attach" else ATTACHED)
+        self.id = model.add_volume(attachment=None if name == "attach" else ATTACHED)
         self.address = f"{VOLUMES}/{self.id}/{name}"
         self.wants_attachment = name == "attach"
 
@@ -52,14 +52,14 @@ def test_change_is_one_read_and_one_call(change):
 @pytest.mark.parametrize("fault", [lost(), lost(FAILED)])
 def test_lost_attach_is_settled_by_a_look_at_the_volume(programmed_client, model, fault):
     model.faults["AttachVolume"] = [fault]
-    programmed_client.post(f"{VOLUMES}/{model.add()}/attach", GIVEN, status=202)
+    programmed_client.post(f"{VOLUMES}/{model.add_volume()}/attach", GIVEN, status=202)
     assert model.actions == ["DescribeVolumes", "AttachVolume", "DescribeVolumes"]
 
 
 @pytest.mark.parametrize("fault", [lost(), lost(FAILED)])
 def test_lost_detach_that_has_ended_is_settled_by_a_refusal(programmed_client, model, fault):
     """A volume without attachment may also be one that a lagging read shows."""
-    id = model.add(attachment=ATTACHED)
+    id = model.add_volume(attachment=ATTACHED)
     model.faults["DetachVolume"] = [fault]
     volume = programmed_client.post(f"{VOLUMES}/{id}/detach", status=202)
     assert read_xml(volume).xpath("mount/instance/@id") == [INSTANCE]
@@ -71,7 +71,7 @@ def test_lost_detach_that_has_ended_is_settled_by_a_refusal(programmed_client, m
 def test_lost_detach_of_a_volume_that_the_instance_still_uses_is_settled(
     programmed_client, model, status
 ):
-    id = model.add(attachment=ATTACHED)
+    id = model.add_volume(attachment=ATTACHED)
     model.faults["DetachVolume"] = [not_executed()]
     detaching = (INSTANCE, "/dev/sdf", status)
     describe = model.DescribeVolumes
@@ -88,8 +88,8 @@ def test_lost_detach_of_a_volume_that_the_instance_still_uses_is_settled(
 
 def test_lost_attach_is_settled_despite_stale_reads(programmed_client, model, sleeps):
     model.faults["AttachVolume"] = [lost()]
-    model.stale_reads = 3
-    programmed_client.post(f"{VOLUMES}/{model.add()}/attach", GIVEN, status=202)
+    id = model.add_volume(hidden=3)
+    programmed_client.post(f"{VOLUMES}/{id}/attach", GIVEN, status=202)
     assert model.actions.count("AttachVolume") == 1
     assert sleeps == [0.5, 1.0, 2.0]
 
@@ -99,13 +99,13 @@ def test_lost_detach_is_sent_again_while_reads_show_the_volume_from_before(
     programmed_client, model, fresh_reads
 ):
     """They show no attachment: that it ended is not proven."""
-    id = model.add(attachment=ATTACHED)
+    id = model.add_volume(attachment=ATTACHED)
     model.volumes[id]["before"] = None
     model.faults["DetachVolume"] = [not_executed()]
     describe = model.DescribeVolumes
 
     def read(parameters):
-        model.stale_reads = model.actions.count("DescribeVolumes") > fresh_reads
+        model.volumes[id]["hidden"] = model.actions.count("DescribeVolumes") > fresh_reads
         return describe(parameters)
 
     model.DescribeVolumes = read
@@ -119,7 +119,7 @@ def test_lost_detach_is_sent_again_while_reads_show_the_volume_from_before(
 @pytest.mark.parametrize("held", ["/dev/sdf", "/dev/sdh"])
 def test_lost_refusal_of_an_attach_is_not_an_attachment(programmed_client, model, held, instance):
     """What held before is no effect, at whatever device and instance."""
-    id = model.add(attachment=(instance, held, "attached"))
+    id = model.add_volume(attachment=(instance, held, "attached"))
     model.faults["AttachVolume"] = [lost()]
     given = {"instance_id": INSTANCE, "device": "/dev/sdh"}
     message = message_of(programmed_client.post(f"{VOLUMES}/{id}/attach", given, status=502))
@@ -133,13 +133,13 @@ def test_earlier_attachment_of_a_lagging_read_is_not_an_attachment(
     programmed_client, model, shown, stale
 ):
     """The looks show the attachment as it was before the volume was detached."""
-    id = model.add(attachment=(INSTANCE, "/dev/sdf", shown))
+    id = model.add_volume(attachment=(INSTANCE, "/dev/sdf", shown))
     model.volumes[id]["before"] = (INSTANCE, "/dev/sdf", stale)
     model.faults["AttachVolume"] = [not_executed()] * 9
     describe = model.DescribeVolumes
 
     def read(parameters):
-        model.stale_reads = model.actions.count("DescribeVolumes") > 1
+        model.volumes[id]["hidden"] = model.actions.count("DescribeVolumes") > 1
         return describe(parameters)
 
     model.DescribeVolumes = read
@@ -150,7 +150,7 @@ def test_earlier_attachment_of_a_lagging_read_is_not_an_attachment(
 @pytest.mark.parametrize("earlier", [("i-87654321", "/dev/sdf"), (INSTANCE, "/dev/sdh")])
 def test_lost_attach_beside_an_earlier_attachment_is_settled(programmed_client, model, earlier):
     """At another instance or device, it is not what was asked for."""
-    id = model.add(attachment=(*earlier, "detached"))
+    id = model.add_volume(attachment=(*earlier, "detached"))
     model.faults["AttachVolume"] = [not_executed()]
     describe = model.DescribeVolumes
 
@@ -166,7 +166,7 @@ def test_lost_attach_beside_an_earlier_attachment_is_settled(programmed_client, 
 
 @pytest.mark.parametrize("given", [{}, {"instance_id": INSTANCE}])
 def test_lost_refusal_of_a_detach_is_not_a_detachment(programmed_client, model, given):
-    id = model.add()
+    id = model.add_volume()
     model.faults["DetachVolume"] = [lost()]
     message = message_of(programmed_client.post(f"{VOLUMES}/{id}/detach", given, status=502))
     assert message.startswith("IncorrectState: EC2 says no. It is not known")
@@ -182,14 +182,14 @@ REFUSED_DEVICES = [
 def test_default_device_that_ec2_refuses_is_replaced(programmed_client, model, refusal):
     model.refused = {"/dev/sdf": refusal}
     given = {"instance_id": INSTANCE}
-    volume = programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=202)
+    volume = programmed_client.post(f"{VOLUMES}/{model.add_volume()}/attach", given, status=202)
     assert read_xml(volume).findtext("device") == "/dev/sdg"
 
 
 @pytest.mark.parametrize("refusal", REFUSED_DEVICES)
 def test_device_of_the_client_that_ec2_refuses_is_not_replaced(programmed_client, model, refusal):
     model.refused = {"/dev/sdf": refusal}
-    programmed_client.post(f"{VOLUMES}/{model.add()}/attach", GIVEN, status=502)
+    programmed_client.post(f"{VOLUMES}/{model.add_volume()}/attach", GIVEN, status=502)
     assert model.actions.count("AttachVolume") == 1
 
 
@@ -208,8 +208,8 @@ def test_change_that_was_not_carried_out_is_sent_again_after_the_looks(change):
 def test_repeat_that_is_refused_because_of_stale_reads_is_settled(change):
     """The looks did not show the effect, so that it was sent again."""
     change.model.faults[change.action] = [lost()]
-    change.model.volumes[change.id]["before"] = change.model.volumes[change.id]["attachment"]
-    change.model.stale_reads = 1 + 3
+    volume = change.model.volumes[change.id]
+    volume |= {"before": volume["attachment"], "hidden": 1 + 3}
     change.send()
     assert change.sent == 2
     assert change.is_done()
@@ -250,30 +250,30 @@ def test_caller_who_may_not_read_volumes_changes_nothing(change):
 
 
 def test_attached_volume_is_not_attached_again(programmed_client, model):
-    id = model.add(attachment=ATTACHED)
+    id = model.add_volume(attachment=ATTACHED)
     response = programmed_client.post(f"{VOLUMES}/{id}/attach", GIVEN, status=502)
     assert message_of(response).startswith("VolumeInUse: ")
 
 
 def test_volume_that_is_not_attached_is_not_detached(programmed_client, model):
-    response = programmed_client.post(f"{VOLUMES}/{model.add()}/detach", status=502)
+    response = programmed_client.post(f"{VOLUMES}/{model.add_volume()}/detach", status=502)
     assert message_of(response).startswith("IncorrectState: ")
 
 
 @pytest.mark.parametrize("taken", ["/dev/sdf", "/dev/xvdf", "xvdf", "sdf", "/dev/sdf1"])
 def test_default_device_is_not_one_that_the_instance_uses(programmed_client, model, taken):
-    model.add(attachment=(INSTANCE, taken, "attached"))
-    model.add(attachment=("i-87654321", "/dev/sdg", "attached"))
+    model.add_volume(attachment=(INSTANCE, taken, "attached"))
+    model.add_volume(attachment=("i-87654321", "/dev/sdg", "attached"))
     given = {"instance_id": INSTANCE}
-    volume = programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=202)
+    volume = programmed_client.post(f"{VOLUMES}/{model.add_volume()}/attach", given, status=202)
     assert read_xml(volume).findtext("device") == "/dev/sdg"
 
 
 def test_attach_without_a_free_device_is_400_that_asks_for_one(programmed_client, model):
     for letter in "fghijklmnop":
-        model.add(attachment=(INSTANCE, f"/dev/sd{letter}", "attached"))
+        model.add_volume(attachment=(INSTANCE, f"/dev/sd{letter}", "attached"))
     given = {"instance_id": INSTANCE}
-    response = programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=400)
+    response = programmed_client.post(f"{VOLUMES}/{model.add_volume()}/attach", given, status=400)
     assert message_of(response).startswith("device is missing")
     assert "AttachVolume" not in model.actions
 
@@ -284,5 +284,5 @@ def test_other_volume_that_vanishes_is_not_a_404(programmed_client, model, times
     vanished = not_executed(error_response("InvalidVolume.NotFound"))
     model.faults["DescribeVolumes"] = [(None, True), *[vanished] * times]
     given = {"instance_id": INSTANCE}
-    programmed_client.post(f"{VOLUMES}/{model.add()}/attach", given, status=status)
+    programmed_client.post(f"{VOLUMES}/{model.add_volume()}/attach", given, status=status)
     assert model.actions.count("AttachVolume") == (status == 202)

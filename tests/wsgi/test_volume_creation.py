@@ -7,8 +7,8 @@ import pytest
 from tests.support.application import client_of, new_application
 from tests.support.callers import register_caller
 from tests.support.creation import DENIED, FAILED, KEY, THROTTLED, id_of, message_of
+from tests.support.ec2_model import EC2Model, lost, not_executed
 from tests.support.ec2_responses import EC2Response, error_response
-from tests.support.ec2_volumes import EC2Volumes, lost, not_executed
 
 VOLUMES = "/api/storage_volumes"
 ZONE = {"realm_id": "us-east-1c"}
@@ -17,7 +17,7 @@ UNREADABLE = EC2Response(b"<html>Welcome!</html>")
 
 @pytest.fixture
 def model(programmed_ec2):
-    programmed_ec2.respond = EC2Volumes()
+    programmed_ec2.respond = EC2Model()
     return programmed_ec2.respond
 
 
@@ -273,7 +273,7 @@ def test_refused_create_without_tags_does_not_name_the_permission_to_tag(program
 
 
 def test_delete_whose_response_was_lost_is_204(programmed_client, model):
-    id = model.add()
+    id = model.add_volume()
     model.faults["DeleteVolume"] = [lost()]
     programmed_client.delete(f"{VOLUMES}/{id}", status=204)
     assert model.volumes == {}

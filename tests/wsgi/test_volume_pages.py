@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.addresses import SNAPSHOTS
+from tests.support.ec2_model import INSTANCE, EC2Model
 from tests.support.ec2_responses import (
     error_response,
     snapshot_item,
@@ -10,7 +11,6 @@ from tests.support.ec2_responses import (
     volume_item,
     volumes_page,
 )
-from tests.support.ec2_volumes import INSTANCE, EC2Volumes
 from tests.support.responders import always
 
 VOLUMES = "/api/storage_volumes"
@@ -20,7 +20,7 @@ ATTACHED = (INSTANCE, "/dev/sdf", "attached")
 
 @pytest.fixture
 def model(programmed_ec2):
-    programmed_ec2.respond = EC2Volumes()
+    programmed_ec2.respond = EC2Model()
     return programmed_ec2.respond
 
 
@@ -106,7 +106,7 @@ def test_form_error_without_a_field_keeps_the_input(programmed_client, model):
     [(None, {"Attach the volume", "Delete the volume"}), (ATTACHED, {"Detach the volume"})],
 )
 def test_page_has_the_forms_that_the_state_allows(programmed_client, model, attachment, buttons):
-    id = model.add(attachment=attachment)
+    id = model.add_volume(attachment=attachment)
     page = programmed_client.get(f"{VOLUMES}/{id}", headers=HTML)
     assert buttons_of(page) == buttons | {"Create the snapshot"}
     for confirmation in page.html.find_all("details"):
@@ -119,7 +119,7 @@ def test_page_has_the_forms_that_the_state_allows(programmed_client, model, atta
 def test_failed_attach_keeps_the_input_and_is_linked_to_its_field(
     programmed_client, model, name, value
 ):
-    id = model.add()
+    id = model.add_volume()
     given = {"instance_id": INSTANCE, "device": "/dev/sdz", name: value}
     page = programmed_client.post(f"{VOLUMES}/{id}/attach", given, headers=HTML, status="4*")
     form = form_of(page, "Attach the volume")
@@ -144,7 +144,7 @@ def test_failed_attach_keeps_the_input_and_is_linked_to_its_field(
 def test_refused_change_shows_the_volume_as_it_is(
     programmed_client, model, action, attachment, button
 ):
-    id = model.add(attachment=attachment)
+    id = model.add_volume(attachment=attachment)
     model.faults[f"{action.title()}Volume"] = [(error_response("IncorrectState"), False)]
     given = {"instance_id": INSTANCE}
     page = programmed_client.post(f"{VOLUMES}/{id}/{action}", given, headers=HTML, status=502)
@@ -163,7 +163,7 @@ def test_failed_change_of_an_unknown_volume_is_an_error_page(programmed_client, 
 
 
 def test_user_attaches_detaches_and_deletes_a_volume(programmed_client, model):
-    id = model.add()
+    id = model.add_volume()
     page = programmed_client.get(f"{VOLUMES}/{id}", headers=HTML)
     form = form_of(page, "Attach the volume")
     form["instance_id"] = INSTANCE
