@@ -1,5 +1,6 @@
 """How many calls of EC2 a worker makes at once, and how many of them for one caller."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Semaphore
 
@@ -8,11 +9,12 @@ from webob import Request
 
 from tests.support.accounts import password_of, write_account_files
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
-from tests.support.application import client_of, new_application
+from tests.support.application import RUNTIME, client_of, new_application
 from tests.support.callers import CALLER, basic_authorization, register_caller
 from tests.support.documents import read_xml
 from tests.support.ec2_model import LOST, EC2Model
 from tests.support.ec2_responses import error_response, snapshot_item, snapshots_page
+from tests.support.package import Runtime, Settings, application
 from tests.support.responders import endless_pages
 from tests.support.servers import wait_until
 from tests.wsgi.conftest import metrics_of
@@ -26,14 +28,15 @@ FOUND = snapshots_page(snapshot_item("snap-12345678"))
 class Worker:
     """An application with few slots, whose lists wait for EC2 until ``end``."""
 
-    def __init__(self, ec2, deadline):
+    def __init__(self, ec2, deadline, runtime=RUNTIME):
         self.ec2 = ec2
-        self.app = new_application(
+        settings = Settings(
             ec2_endpoint_url=ec2.url,
             capacity=SLOTS,
             share_per_key=100 * SHARE // SLOTS,
             deadline=deadline,
         )
+        self.app = application(settings, runtime)
         self.pool = ThreadPoolExecutor()
         self.answered = Event()
         self.lists = []
@@ -182,27 +185,40 @@ def test_account_does_not_share_the_slots_of_invented_keys(worker, tmp_path):
     worker.client((name, password_of(name))).get(SNAPSHOT, status=200)
 
 
-def test_look_after_a_lost_create_has_slots_of_its_own(patient):
-    """Others take all slots while the create is in progress; its snapshot is found all the same."""
+@pytest.fixture
+def real_time(programmed_ec2):
+    worker = Worker(programmed_ec2, deadline=40, runtime=Runtime())
+    yield worker
+    worker.end()
+    worker.pool.shutdown()
+
+
+def test_look_after_a_lost_create_has_slots_of_its_own(real_time):
+    """Others take all slots in the pause before the look, which finds the snapshot all the same."""
     model = EC2Model([(LOST, True)])
     lists_in_progress = Semaphore(0)
+    lost_at = []
 
     def respond(request):
         if request.action == "CreateSnapshot":
             for caller in (CALLER, OTHER) * SHARE:
-                patient.lists.append(patient.pool.submit(patient.client(caller).get, SNAPSHOTS))
+                real_time.lists.append(
+                    real_time.pool.submit(real_time.client(caller).get, SNAPSHOTS)
+                )
             for _ in range(SLOTS - 1):
                 assert lists_in_progress.acquire(timeout=30)
+            lost_at.append(time.monotonic())
             return model(request)
         if request.parameters.get("Filter.1.Name", "").startswith("tag:"):
             return model(request)
         lists_in_progress.release()
-        return patient._respond(request)
+        return real_time._respond(request)
 
-    patient.ec2.respond = respond
-    patient.client(THIRD).post(SNAPSHOTS, {"volume_id": "vol-12345678"}, status=201)
+    real_time.ec2.respond = respond
+    real_time.client(THIRD).post(SNAPSHOTS, {"volume_id": "vol-12345678"}, status=201)
     assert model.actions.count("CreateSnapshot") == 1
-    assert not any(list.done() for list in patient.lists)
+    assert time.monotonic() - lost_at[0] < 9  # in the slots of the others, it waits for 10 s
+    assert not any(list.done() for list in real_time.lists)
 
 
 def test_wrong_secret_does_not_use_the_share_of_its_key(worker):
