@@ -111,6 +111,8 @@ def _named_errors(name: str, value: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if name == "raw_env":  # its values may be secrets
+            raise SettingError("option raw_env is not allowed: it takes NAME=VALUE") from None
         why = (str(error).strip() or repr(error)).splitlines()[0]
         raise SettingError(f"option {name} = {value!r} is not allowed: {why}") from error
 

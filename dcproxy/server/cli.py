@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from configparser import ConfigParser, InterpolationError
+from configparser import ConfigParser, InterpolationError, MissingSectionHeaderError, ParsingError
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -162,6 +162,12 @@ def _errors_of(config: str) -> Iterator[None]:
             f"{config}: option {error.option} in [{error.section}] has a % that begins no "
             "%(name)s: write %% for a % itself"
         ) from error
+    except MissingSectionHeaderError as error:
+        raise SettingError(f"{config}: line {error.lineno} is in no [section]") from None
+    except ParsingError as error:
+        # Without the lines, which may hold a secret.
+        lines = ", ".join(str(number) for number, _ in error.errors)
+        raise SettingError(f"{config}: not NAME = VALUE in line {lines}") from None
     except Exception as error:
         raise SettingError(f"{config}: {' '.join(str(error).split())}") from error
 

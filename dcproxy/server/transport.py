@@ -64,6 +64,8 @@ def ignore_forwarding(environ: WSGIEnvironment) -> None:
     if environ.get("HTTP_SCRIPT_NAME"):
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         environ["SCRIPT_NAME"] = ""
+    if environ["REQUEST_METHOD"] == "CONNECT":
+        environ["PATH_INFO"] = ""  # its target is no path, and may hold a password
     target = _ABSOLUTE.match(environ.get("RAW_URI", ""))
     if target and "HTTP_HOST" in environ:
         environ["HTTP_HOST"] = target[1]

@@ -324,6 +324,23 @@ def test_percent_sign_in_the_file_is_an_error_that_says_how_to_write_it(tmp_path
     assert "write %% for a % itself" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("contents", "error"),
+    [
+        (f"{GOOD}{SERVER}a SECRET\n", "not NAME = VALUE in line"),
+        (f"raw_env = SECRET\n{GOOD}{SERVER}", "line 1 is in no [section]"),
+        (f"{GOOD}{SERVER}raw_env = SECRET\n", "raw_env is not allowed: it takes NAME=VALUE"),
+    ],
+)
+def test_error_in_the_file_does_not_quote_what_may_be_a_secret(tmp_path, contents, error):
+    ini = tmp_path / "proxy.ini"
+    ini.write_text(contents)
+    result = dcproxy("--check", "-c", ini)
+    assert result.returncode == 2
+    assert error in result.stderr
+    assert "SECRET" not in result.stderr
+
+
 def test_command_serves_proxy_ini(tmp_path, moto_url):
     ini = tmp_path / "proxy.ini"
     ini.write_text(

@@ -206,6 +206,16 @@ def test_absolute_target_with_a_malformed_host_is_400(client, host):
     client.get("/api", extra_environ={"RAW_URI": f"http://{host}/api"}, status=400)
 
 
+@pytest.mark.parametrize("target", ["user:SECRET@localhost:80", "SECRET:443"])
+def test_target_of_connect_is_no_path_and_not_repeated(client, caplog, target):
+    request = client.RequestClass.blank("/", {"REQUEST_METHOD": "CONNECT"})
+    request.environ.update(PATH_INFO=target, RAW_URI=target)
+    response = request.get_response(client.app)  # WebTest sends no such target
+    assert response.status_code == 404
+    assert "SECRET" not in response.text
+    assert "SECRET" not in caplog.text
+
+
 @pytest.mark.parametrize(("version", "status"), [("HTTP/1.1", 400), ("HTTP/1.0", 200)])
 def test_missing_host_is_400_for_http_1_1_only(client, version, status):
     client.extra_environ.clear()
