@@ -5,8 +5,6 @@ import binascii
 import re
 from dataclasses import dataclass, field
 
-from webob import Request
-
 from dcproxy.deltacloud.errors import ApiError
 
 # What may stand in a header of the EC2 request.
@@ -73,9 +71,3 @@ def parse_credentials(authorization: str | None, session_token: str | None = Non
     if session_token and not _HEADER_TEXT.fullmatch(session_token):
         raise ApiError(401, "The session token in X-Amz-Security-Token cannot be read.")
     return Credentials(user, password, session_token or "")
-
-
-def read_credentials(http: Request) -> Credentials:
-    """Read the credentials of a request. Raises a 401 ``ApiError`` when it has none."""
-    headers = http.headers
-    return parse_credentials(headers.get("Authorization"), headers.get("X-Amz-Security-Token"))
