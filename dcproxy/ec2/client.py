@@ -39,6 +39,7 @@ _MAX_BACKOFF = 8.0
 _LONG_RESPONSE_BYTES = 100_000
 
 _HUGE_RESPONSE_BYTES = 2_000_000
+_MANY_ITEMS = 5_000
 """More than a page of 1,000 snapshots usually has: it is read beside gevent's event loop."""
 
 _SHORTEST_ATTEMPT = 0.1
@@ -187,7 +188,11 @@ class EC2Client:
         # A page keeps the processor for ten milliseconds: between two, others have their turn.
         with self._long_response:
             self._runtime.sleep(0)
-            if len(response) > _HUGE_RESPONSE_BYTES and monkey.is_module_patched("threading"):
+            is_huge = (
+                len(response) > _HUGE_RESPONSE_BYTES
+                or response.count(b"item") > 2 * _MANY_ITEMS  # tags begin and end, with any prefix
+            )
+            if is_huge and monkey.is_module_patched("threading"):
                 result: Result = gevent.get_hub().threadpool.apply(parse, (response,))
                 return result
             return parse(response)

@@ -1,7 +1,7 @@
 """Connections to EC2: they give way, tell what was sent, and are closed when unused.
 
-A greenlet whose reads never wait would stop all others and every ``gevent.Timeout``. So each read
-of a response, or of a proxy's answer to CONNECT, gives way first.
+A greenlet whose reads never wait would stop all others and every ``gevent.Timeout``. So the
+reads of a response, or of a proxy's answer to CONNECT, give way each millisecond.
 """
 
 import io
@@ -26,7 +26,9 @@ MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 
 _IDLE_SECONDS = 30.0
 
-_TURN_SECONDS = 0.000001
+_LONGEST_TURN_SECONDS = 0.001
+
+_PAUSE_SECONDS = 0.000001
 """Not 0: gevent runs fifty greenlets that sleep for 0 before it looks at timers and sockets."""
 
 
@@ -45,13 +47,15 @@ class _Reader(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase) -> None:
         self._raw = raw
         self._bytes_left = MAX_RESPONSE_BYTES
+        self._turn_at = time.monotonic()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self._bytes_left < MAX_RESPONSE_BYTES:  # the first read waits by itself
-            time.sleep(_TURN_SECONDS)
+        if time.monotonic() - self._turn_at > _LONGEST_TURN_SECONDS:
+            time.sleep(_PAUSE_SECONDS)
+            self._turn_at = time.monotonic()
         count: int | None = self._raw.readinto(buffer)
         self._bytes_left -= count or 0
         if self._bytes_left < 0:

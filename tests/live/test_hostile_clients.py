@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -14,7 +15,7 @@ from tests.support.callers import AUTHORIZATION
 from tests.support.certificates import make_certificate
 from tests.support.ec2_responses import snapshot_item, snapshots_page
 from tests.support.floods import FLOODS, flooding, longest_wait
-from tests.support.responders import second_page_fails, two_pages
+from tests.support.responders import always, second_page_fails, two_pages
 from tests.support.servers import (
     BIN,
     LIMIT_SECONDS,
@@ -153,6 +154,29 @@ def test_only_a_complete_list_ends_with_close_notify_in_http_1_0(tmp_path, progr
             else:
                 assert not is_cut
                 assert received.endswith(b"</storage_snapshots>\n")
+
+
+@pytest.mark.parametrize(
+    ("item", "number"),
+    [
+        ("<item><snapshotId>snap-11111111</snapshotId></item>", 39_000),
+        (
+            "<x:item xmlns:x='http://ec2.amazonaws.com/doc/2016-11-15/'><x:snapshotId>"
+            "s</x:snapshotId><x:startTime>Thu Jul 28 21:54:19 2011</x:startTime></x:item>",
+            13_000,
+        ),
+    ],
+)
+def test_page_of_too_many_records_does_not_delay_others(server, programmed_ec2, item, number):
+    page = snapshots_page(item * number)
+    assert len(page.body) < 2_000_000
+    programmed_ec2.respond = always(page)
+    headers = {"Authorization": AUTHORIZATION}
+    with ThreadPoolExecutor() as pool:
+        listed = pool.submit(server.get, SNAPSHOTS, headers)
+        wait_until(lambda: programmed_ec2.requests, "the request to EC2")
+        assert longest_wait(server, seconds=4) < LONGEST_WAIT
+        assert listed.result()[0].status == 200
 
 
 def test_log_that_nobody_reads_does_not_stop_a_worker(tmp_path, programmed_ec2):
