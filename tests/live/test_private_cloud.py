@@ -1,7 +1,6 @@
 """EC2 over TLS with a private certificate authority, and through an HTTPS proxy."""
 
 import os
-import subprocess
 
 import pytest
 from lxml import etree
@@ -11,9 +10,9 @@ from tests.support.callers import AUTHORIZATION
 from tests.support.certificates import make_certificate
 from tests.support.ec2_responses import snapshot_item, snapshots_page
 from tests.support.ec2_server import programmed_ec2_server
-from tests.support.programs import require_program
+from tests.support.proxies import Tinyproxy
 from tests.support.responders import always
-from tests.support.servers import WORKER, free_port, gunicorn, wait_until
+from tests.support.servers import WORKER, free_port, gunicorn
 
 HOST_VARIABLES = ("AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
@@ -33,16 +32,9 @@ def private_ec2(ca_key_and_certificate):
 
 @pytest.fixture
 def proxy(tmp_path):
-    """Run tinyproxy; give its URL and its log, which names the hosts of CONNECT requests."""
-    program = require_program("tinyproxy")
-    port, log = free_port(), tmp_path / "tinyproxy.log"
-    configuration = tmp_path / "tinyproxy.conf"
-    configuration.write_text(f'Listen 127.0.0.1\nPort {port}\nLogFile "{log}"\nLogLevel Info\n')
-    process = subprocess.Popen([program, "-d", "-c", configuration])
-    wait_until(lambda: log.exists() and "Accepting connections" in log.read_text(), "tinyproxy")
-    yield f"http://127.0.0.1:{port}", log
-    process.terminate()
-    process.wait(10)
+    proxy = Tinyproxy(tmp_path)
+    with proxy.running():
+        yield proxy
 
 
 def show_snapshot(tmp_path, endpoint, **environment):
@@ -68,21 +60,21 @@ def test_certificate_of_an_unknown_authority_is_not_trusted(tmp_path, private_ec
 
 
 def test_https_proxy_is_used(tmp_path, private_ec2, ca_key_and_certificate, proxy):
-    url, log = proxy
     bundle = str(ca_key_and_certificate[0])
-    status, _ = show_snapshot(tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=url)
+    status, _ = show_snapshot(
+        tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=proxy.url
+    )
     assert status == 200
-    assert f"CONNECT {private_ec2.url.removeprefix('https://')}" in log.read_text()
+    assert f"CONNECT {private_ec2.url.removeprefix('https://')}" in proxy.log.read_text()
 
 
 def test_no_proxy_bypasses_the_proxy(tmp_path, private_ec2, ca_key_and_certificate, proxy):
-    url, log = proxy
     bundle = str(ca_key_and_certificate[0])
     status, _ = show_snapshot(
-        tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=url, NO_PROXY="127.0.0.1"
+        tmp_path, private_ec2.url, AWS_CA_BUNDLE=bundle, HTTPS_PROXY=proxy.url, NO_PROXY="127.0.0.1"
     )
     assert status == 200
-    assert "CONNECT" not in log.read_text()
+    assert "CONNECT" not in proxy.log.read_text()
 
 
 def test_unreachable_proxy_is_502(tmp_path, private_ec2):

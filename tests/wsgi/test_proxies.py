@@ -1,124 +1,144 @@
 """Responses that are lost behind a proxy: they are never taken for requests that were not sent."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
-from tests.support.application import client_of, new_application
+from tests.support.application import RUNTIME, client_of
 from tests.support.certificates import make_certificate
-from tests.support.dropping_proxy import dropping_proxy
+from tests.support.creation import message_of
 from tests.support.ec2_model import INSTANCE, EC2Model
-from tests.support.ec2_responses import (
-    created_response,
-    deleted_response,
-    error_response,
-    snapshot_item,
-    snapshots_page,
-)
 from tests.support.ec2_server import programmed_ec2_server
+from tests.support.package import Settings
+from tests.support.package import application as new_application
+from tests.support.proxies import DroppingProxy, Tinyproxy
+from tests.support.servers import LIMIT_SECONDS
+
+VOLUMES = "/api/storage_volumes"
+VOLUME = f"{VOLUMES}/vol-12345678"
+ATTACHED = (INSTANCE, "/dev/sdf", "attached")
+REQUESTS = {
+    "CreateSnapshot": ("POST", SNAPSHOTS, {"volume_id": "vol-12345678"}, 201),
+    "DeleteSnapshot": ("DELETE", SNAPSHOT, {}, 204),
+    "CreateVolume": ("POST", VOLUMES, {"realm_id": "us-east-1b"}, 201),
+    "DeleteVolume": ("DELETE", VOLUME, {}, 204),
+    "AttachVolume": (
+        "POST",
+        f"{VOLUME}/attach",
+        {"instance_id": INSTANCE, "device": "/dev/sdf"},
+        202,
+    ),
+    "DetachVolume": ("POST", f"{VOLUME}/detach", {}, 202),
+}
+IS_REPEATABLE = {"DeleteSnapshot", "CreateVolume", "DeleteVolume", "DetachVolume"}
+"""A repetition has no other effect: EC2 refuses it, or knows the token."""
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return make_certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture(params=["http", "https"])
-def ec2(request, certificate):
-    _, key, signed = certificate
+@pytest.fixture(scope="module", params=["http", "https"])
+def server(request, tmp_path_factory):
+    ca, key, signed = make_certificate(tmp_path_factory.mktemp("certificate"))
     tls = (str(signed), str(key)) if request.param == "https" else None
-    with programmed_ec2_server(tls) as ec2:
-        yield ec2
+    with pytest.MonkeyPatch.context() as patch, programmed_ec2_server(tls) as server:
+        patch.setenv("AWS_CA_BUNDLE", str(ca))
+        yield server
 
 
-@pytest.fixture
-def proxy(monkeypatch, certificate):
-    with dropping_proxy() as proxy:
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate[0]))
+@pytest.fixture(scope="module", params=[DroppingProxy, Tinyproxy])
+def proxy(request, server, tmp_path_factory):
+    proxy = request.param(tmp_path_factory.mktemp("proxy"))
+    with pytest.MonkeyPatch.context() as patch, proxy.running():
         # A moto that runs has added the loopback address to both.
-        monkeypatch.setenv("NO_PROXY", "")
-        monkeypatch.setenv("no_proxy", "")
+        patch.setenv("NO_PROXY", "")
+        patch.setenv("no_proxy", "")
         for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-            monkeypatch.setenv(name, proxy.url)
-            monkeypatch.setenv(name.lower(), proxy.url)
+            patch.setenv(name, proxy.url)
+            patch.setenv(name.lower(), proxy.url)
         yield proxy
 
 
-@pytest.fixture
-def client(ec2, proxy):
-    return client_of(new_application(ec2_endpoint_url=ec2.url))
+@pytest.fixture(scope="module")
+def application(server, proxy):
+    def sleep(seconds):
+        proxy.is_ready.wait(LIMIT_SECONDS)
+        RUNTIME.sleep(seconds)
+
+    settings = Settings(ec2_endpoint_url=server.url)
+    return new_application(settings, RUNTIME._replace(sleep=sleep))
 
 
-def dropping_first(proxy, action, respond):
-    """Let the proxy drop the first response to an action."""
-    seen = []
+class Cloud:
+    """A snapshot and a volume; ``send`` sends the request of an action and checks its status."""
 
-    def respond_and_drop(request):
-        if request.action == action:
-            seen.append(request)
-            proxy.drops = len(seen) == 1
-        return respond(request)
+    def __init__(self, action, server, application):
+        self.action = action
+        self.server = server
+        server.respond = self.model = EC2Model()
+        server.requests.clear()
+        self.model.add_snapshot("snap-12345678", {}, datetime.now(UTC))
+        attachment = ATTACHED if action == "DetachVolume" else None
+        self.model.add_volume(id="vol-12345678", attachment=attachment)
+        self.client = client_of(application)
 
-    return respond_and_drop
+    def send(self, status=None):
+        method, address, parameters, usual = REQUESTS[self.action]
+        send = {"POST": self.client.post, "DELETE": self.client.delete}[method]
+        return send(address, parameters, status=status or usual)
 
+    def call_after(self, number, lose):
+        """Call ``lose`` after the given number of requests of the action were executed."""
 
-def sent(ec2, action):
-    return len([request for request in ec2.requests if request.action == action])
+        def respond(request):
+            response = self.model(request)
+            if len(self.sent) == number and request.action == self.action:
+                lose()
+            return response
 
+        self.server.respond = respond
 
-def test_create_whose_response_is_lost_makes_one_snapshot(client, ec2, proxy):
-    made = []
+    @property
+    def sent(self):
+        return [request for request in self.server.requests if request.action == self.action]
 
-    def respond(request):
-        if request.action == "CreateSnapshot":
-            tags = "".join(
-                f"<item><key>{request.parameters[f'TagSpecification.1.Tag.{number}.Key']}</key>"
-                f"<value>{request.parameters[f'TagSpecification.1.Tag.{number}.Value']}</value></item>"
-                for number in (1, 2)
-                if f"TagSpecification.1.Tag.{number}.Key" in request.parameters
-            )
-            item = snapshot_item("snap-12345678").replace(
-                "</item>", f"<tagSet>{tags}</tagSet></item>"
-            )
-            made.append(item)
-            return created_response(item)
-        return snapshots_page("".join(made))
-
-    ec2.respond = dropping_first(proxy, "CreateSnapshot", respond)
-    response = client.post(SNAPSHOTS, {"volume_id": "vol-12345678"}, status=201)
-    assert response.headers["Location"].endswith("/snap-12345678")
-    assert sent(ec2, "CreateSnapshot") == 1
-    assert sent(ec2, "DescribeSnapshots") >= 1
-
-
-def test_delete_whose_response_is_lost_is_204(client, ec2, proxy):
-    remaining = ["snap-12345678"]
-
-    def respond(request):
-        if not remaining:
-            return error_response("InvalidSnapshot.NotFound")
-        remaining.clear()
-        return deleted_response()
-
-    ec2.respond = dropping_first(proxy, "DeleteSnapshot", respond)
-    client.delete(SNAPSHOT, status=204)
-    assert sent(ec2, "DeleteSnapshot") == 2
+    def is_done_once(self):
+        volumes = self.model.volumes
+        attachment = volumes.get("vol-12345678", {}).get("attachment")
+        return {
+            "CreateSnapshot": len(self.model.snapshots) == 2,
+            "DeleteSnapshot": not self.model.snapshots,
+            "CreateVolume": len(volumes) == 2,
+            "DeleteVolume": not volumes,
+            "AttachVolume": attachment is not None,
+            "DetachVolume": attachment is None,
+        }[self.action]
 
 
-@pytest.mark.parametrize("action", ["AttachVolume", "CreateVolume"])
-def test_attach_and_create_of_a_volume_have_their_effect_once(client, ec2, proxy, action):
-    volumes = EC2Model()
-    ec2.respond = dropping_first(proxy, action, volumes)
-    if action == "AttachVolume":
-        address = f"/api/storage_volumes/{volumes.add_volume()}/attach"
-        client.post(address, {"instance_id": INSTANCE, "device": "/dev/sdf"}, status=202)
-        assert sent(ec2, action) == 1
-    else:
-        client.post("/api/storage_volumes", {"realm_id": "us-east-1b"}, status=201)
-        tokens = {r.parameters["ClientToken"] for r in ec2.requests if r.action == action}
-        assert (sent(ec2, action), len(tokens), len(volumes.volumes)) == (2, 1, 1)
+@pytest.fixture(params=REQUESTS)
+def cloud(request, server, application):
+    return Cloud(request.param, server, application)
 
 
-def test_requests_work_through_the_proxy(client, ec2):
-    ec2.respond = lambda request: snapshots_page(snapshot_item("snap-12345678"))
-    for _ in range(2):
-        client.get(SNAPSHOT, status=200)
+def test_action_works_through_the_proxy(cloud):
+    cloud.send()
+    assert len(cloud.sent) == 1
+    assert cloud.is_done_once()
+
+
+def test_action_whose_response_is_lost_succeeds_and_has_its_effect_once(cloud, proxy):
+    cloud.call_after(1, proxy.lose_response)
+    cloud.send()
+    assert cloud.is_done_once()
+    assert len(cloud.sent) == (2 if cloud.action in IS_REPEATABLE else 1)
+    assert len({request.parameters.get("ClientToken") for request in cloud.sent}) == 1
+
+
+def test_action_through_a_proxy_that_is_gone_then_is_not_known(cloud, proxy):
+    cloud.call_after(1, proxy.stop)
+    try:
+        response = cloud.send(status=502)
+    finally:
+        proxy.start()
+    may_be_repeated = cloud.action in {"DeleteSnapshot", "DeleteVolume"}
+    assert ("It is not known whether EC2 has" in message_of(response)) != may_be_repeated
+    assert len(cloud.sent) == 1
+    assert cloud.is_done_once()
