@@ -100,9 +100,11 @@ class DroppingProxy(_Proxy):
                 else:
                     server.sendall(head)
                 threading.Thread(target=self._relay, args=(client, server), daemon=True).start()
-                while (received := server.recv(65536)) and not self._drops:
+                while received := server.recv(65536):
+                    if self._drops:
+                        self._drops = False
+                        break
                     client.sendall(received)
-                self._drops = False
                 for end in (client, server):
                     self._end(end)
 
