@@ -235,7 +235,7 @@ def test_invalid_argument_is_reported_in_one_line(arguments, message):
         ("[app:main]\nuse = egg:dcproxy\nprovider = mars-1\n", "provider = 'mars-1'"),
         ("[app:main]\nuse = egg:nothing-like-it\n", "nothing-like-it"),
         ("[app:main]\nuse = config:nothing.ini\n", "nothing.ini"),
-        ("not an ini file", "no section headers"),
+        ("not an ini file", "line 1 is in no [section]"),
         (f"{GOOD}{SERVER}workers = many\n", "workers = 'many'"),
         (f"{GOOD}{SERVER}worker = 2\n", "option worker = '2'"),
         (f"{GOOD}{SERVER}threads = 0\n", "threads = '0'"),

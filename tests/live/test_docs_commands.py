@@ -271,7 +271,7 @@ def test_runbook_adds_and_removes_an_account(tmp_path):
         )
 
         def follow(step):
-            text = step.replace("/etc/dcproxy", str(tmp_path)).replace("/opt/dcproxy/bin", str(BIN))
+            text = step.replace("/etc/dcproxy", str(tmp_path)).replace("/opt/dcproxy/bin/", VENV)
             return run(text, tmp_path).stdout
 
         def status():

@@ -104,7 +104,7 @@ def impatient_server(tmp_path_factory):
         (b"GET\xff<&> /api HTTP/1.1\r\nHost: h\r\n\r\n", b"Method"),
         (b"GET /api HTTP/9.9\r\nHost: h\r\n\r\n", b"Version"),
         (b"GET /api HTTP/1.1\r\nHost: h\r\nExpect: miracles\r\n\r\n", b"xpect"),
-        (b"GET /api HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", b"TRANSFER-ENCODING"),
+        (b"GET /api HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", b"HTTP Header"),
         (b"GET /api HTTP/1.1\r\nHost: h", LATE),
     ],
 )

@@ -202,7 +202,7 @@ def megabytes(master):
             "certfile = /nowhere/",
             "certfile = '/nowhere/certificate.pem'",
         ),
-        ("[app:main]", "app:main", "no section headers"),
+        ("[app:main]", "app:main", "is in no [section]"),
     ],
 )
 def test_reload_of_an_invalid_file_changes_nothing_and_logs_the_reason(

@@ -238,16 +238,9 @@ def test_limit_of_descriptors_is_raised_at_the_start(tmp_path, long_list):
         assert "the limit of open files was raised from 200 to 900" in server.log.read_text()
 
 
-@pytest.mark.parametrize("is_expected", [True, False])
-def test_worker_without_free_descriptors_accepts_again_when_it_has_some(
-    tmp_path, long_list, is_expected
-):
+def test_worker_with_as_many_connections_as_descriptors_allow_accepts_again(tmp_path, long_list):
     with limited(tmp_path, long_list, 100, 100) as server:
         server.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
-        if not is_expected:
-            [worker] = children(server.process.pid)
-            few = descriptors(server) + 5
-            resource.prlimit(worker, resource.RLIMIT_NOFILE, (few, few))
         with ExitStack() as stack:
             for _ in range(100):
                 stack.enter_context(connect(server))
@@ -257,3 +250,17 @@ def test_worker_without_free_descriptors_accepts_again_when_it_has_some(
         assert response.status == 200
         assert metric(server, "dcproxy_accept_pauses_total") >= 1
         assert "Traceback" not in server.log.read_text()
+
+
+def test_worker_that_runs_out_of_descriptors_accepts_again_when_it_has_some(tmp_path, long_list):
+    with limited(tmp_path, long_list, 100, 100) as server:
+        server.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
+        [worker] = children(server.process.pid)
+        few = descriptors(server) + 5
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (few, few))
+        with ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(connect(server))
+            wait_until(lambda: descriptors(server) >= few, "all descriptors to be used")
+        response, _ = server.get(SNAPSHOT, {"Authorization": AUTHORIZATION})
+        assert response.status == 200
