@@ -75,7 +75,9 @@ class Metrics:
             "account_credentials", "Attempts to obtain the credentials of an account", "result"
         )
         self.requests_over_capacity = _counter(
-            "requests_over_capacity", "Requests refused because too many were in progress", "limit"
+            "requests_over_capacity",
+            "Calls of EC2 refused because too many were in progress",
+            "limit",
         )
         self.clients_stalled = _counter(
             "clients_stalled", "Clients that took nothing of their response"
