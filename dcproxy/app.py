@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -14,7 +13,7 @@ from werkzeug.utils import import_string
 from dcproxy import settings
 from dcproxy.auth.caller import Caller, Callers
 from dcproxy.auth.keys import parse_credentials
-from dcproxy.auth.passwords import LoginFailedError, read_passwords
+from dcproxy.auth.passwords import LoginFailedError
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS
 from dcproxy.deltacloud.request import (
@@ -68,11 +67,10 @@ def _settings(global_conf: dict[str, str], options: dict[str, str]) -> Settings:
     return settings.from_options(options | of_command)
 
 
-def summary(settings: Settings) -> str:
+def summary(settings: Settings, accounts: int) -> str:
     """Describe for the log where EC2 is called, through what, and how many accounts there are."""
     url = settings.ec2_endpoint_url or f"https://ec2.{settings.provider}.amazonaws.com"
     proxy = get_environ_proxies(url).get(urlsplit(url).scheme, "none")
-    accounts = len(read_passwords(Path(settings.accounts))) if settings.accounts else 0
     return (
         f"EC2 {settings.ec2_endpoint_url or 'of AWS'}, proxy {without_password(proxy)}, "
         f"CA file {os.environ.get('AWS_CA_BUNDLE') or 'default'}, accounts {accounts}"
@@ -96,6 +94,7 @@ def filter_factory(
             is_ours = is_admin or is_for_collections(Request(environ), own.collections)
             return (ours if is_ours else app)(environ, start_response)
 
+        filtered.accounts = getattr(ours, "accounts", 0)  # type: ignore[attr-defined]
         return _with_settings(filtered, own)
 
     return filter
@@ -206,6 +205,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         is_admin = admin_bind is not None and arrived_at(environ, admin_bind)
         return (admin_app if is_admin else public_app)(environ, start_response)
 
+    app.accounts = callers.accounts  # type: ignore[attr-defined]
     return app
 
 

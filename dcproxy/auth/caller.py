@@ -57,6 +57,11 @@ class Callers:
                     f"the regions are {', '.join(regions)}"
                 )
 
+    @property
+    def accounts(self) -> int:
+        """The number of accounts."""
+        return len(self._profiles)
+
     def identify(self, credentials: Credentials, address: str, seconds: float) -> Caller:
         """Return who sends a request from ``address``, after a wait of ``seconds`` at most.
 

@@ -229,7 +229,8 @@ def _settings(given: argparse.Namespace, hooks: dict[str, Any]) -> dict[str, Any
 
 
 def _log_what_runs(given: argparse.Namespace, arbiter: Any) -> None:
-    what = summary(settings_of(arbiter.app.wsgi()))
+    app = arbiter.app.wsgi()
+    what = summary(settings_of(app), getattr(app, "accounts", 0))
     log.info("dcproxy %s: file %s, %s", version("dcproxy"), given.config or "none", what)
 
 
