@@ -14,8 +14,7 @@ from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Volume
 from dcproxy.operations import forms, lists, members, translation
 from dcproxy.operations.call import ApiCall
-from dcproxy.operations.creating.attachment import attach_volume, detach_volume
-from dcproxy.operations.creating.volume import create_volume
+from dcproxy.operations.creating.volume import attach_volume, create_volume, detach_volume
 from dcproxy.operations.members import SNAPSHOTS, VOLUMES
 
 _INSTANCE_ID = members.id_pattern("i")

@@ -17,7 +17,6 @@ from dcproxy.ec2.records import TaggedSnapshot
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.creating import idempotency, ladder
 from dcproxy.operations.creating import snapshot as creation
-from dcproxy.operations.translation import api_error
 from tests.simulation import replica
 
 
@@ -99,7 +98,7 @@ def resent_with_key() -> Iterator[None]:
 @_mutation("requests with one key in one worker wait for each other")
 @contextmanager
 def no_turns() -> Iterator[None]:
-    with patch.object(idempotency, "in_turn", lambda call, token: nullcontext()):
+    with patch.object(idempotency, "in_turn", lambda call, key: nullcontext()):
         yield
 
 
@@ -123,9 +122,9 @@ def failed_ranks_by_age() -> Iterator[None]:
 @_mutation("with a key, refuse other parameters")
 @contextmanager
 def no_parameter_check() -> Iterator[None]:
-    create_token = idempotency.create_token
+    create_tags = idempotency.create_tags
 
-    with patch.object(idempotency, "create_token", lambda call, *_: create_token(call)):
+    with patch.object(idempotency, "create_tags", lambda call, *_: create_tags(call)):
         yield
 
 
@@ -226,20 +225,20 @@ def lost_response_is_refusal() -> Iterator[None]:
 @_mutation("say that the outcome is unknown")
 @contextmanager
 def no_unknown_response() -> Iterator[None]:
-    with patch.object(ladder, "unknown_outcome", lambda error, *args: api_error(error)):
+    with patch.object(ladder, "unknown_outcome", lambda *args, **options: nullcontext()):
         yield
 
 
 @_mutation("without a key, only its own snapshots are those of a request")
 @contextmanager
 def no_filter() -> Iterator[None]:
-    create_token = idempotency.create_token
+    create_tags = idempotency.create_tags
 
     def shared(call: Any, *parameters: str) -> Any:
-        token = create_token(call, *parameters)
-        return token if token is None or token.is_keyed else token._replace(prefix="a", value="a")
+        tags = create_tags(call, *parameters)
+        return tags if call.request.idempotency_key else tags | {idempotency.CREATE_TAG: "a"}
 
-    with patch.object(idempotency, "create_token", shared):
+    with patch.object(idempotency, "create_tags", shared):
         yield
 
 

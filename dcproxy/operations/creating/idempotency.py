@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2.errors import EC2Error
-from dcproxy.ec2.records import TaggedSnapshot
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.creating.ladder import RESERVED_SECONDS
 from dcproxy.operations.translation import api_error
@@ -17,9 +16,6 @@ CREATE_TAG = "dcproxy:create"
 REQUEST_TAG = "dcproxy:request"
 """Distinguishes the snapshots of this request from those of others with the same key."""
 
-_TURN_SECONDS = 0.1
-"""Seconds between two tests whether another request with the same key has ended."""
-
 # A String of RFC 8941, as the IETF draft has it; without its quotes too, as many clients send it.
 _KEY = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"|([\w.:/+=-]{1,255})', re.A)
 
@@ -27,68 +23,41 @@ _turns: dict[Any, object] = {}
 """The requests of this process that create with a key."""
 
 
-class Token(NamedTuple):
-    """What identifies a create.
+def create_tags(call: ApiCall, *parameters: str) -> dict[str, str]:
+    """Return the tags that identify a create; none when the option ``create_tag`` is off.
 
-    ``value`` is the tag of its snapshots, ``prefix`` begins that of all requests with its key;
-    without an Idempotency-Key, both are the same. ``request`` identifies this request.
-    """
-
-    prefix: str
-    value: str
-    request: str
-    is_keyed: bool
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """The tags of a snapshot that is made with this token."""
-        return {CREATE_TAG: self.value, REQUEST_TAG: self.request}
-
-    def made(self, tagged: TaggedSnapshot) -> bool:
-        """Tell whether this request made a snapshot, given with the values of those tags."""
-        return tagged.tags[1] == self.request
-
-
-def create_token(call: ApiCall, *parameters: str) -> Token | None:
-    """Return the token of a create; None when the option ``create_tag`` is off.
-
-    The parameters are part of the value, so that the tag records them too. Raises a 400
-    ``ApiError`` for an Idempotency-Key that is malformed or not supported.
+    With an Idempotency-Key, the first one is the digest of the key, a hyphen and the digest of the
+    parameters. Raises a 400 ``ApiError`` for a key that is malformed or not supported.
     """
     key, request = _digest_of_key(call), _random(call)
-    if not call.settings.create_tag:
-        if key:
-            raise ApiError(400, "Idempotency-Key is not supported here: create_tag is off.")
-        return None
-    if not key:
-        return Token(request, request, request, is_keyed=False)
-    return Token(f"{key}-", f"{key}-{_digest(*parameters)}", request, is_keyed=True)
+    if call.settings.create_tag:
+        value = f"{key}-{_digest(*parameters)}" if key else request
+        return {CREATE_TAG: value, REQUEST_TAG: request}
+    if key:
+        raise ApiError(400, "Idempotency-Key is not supported here: create_tag is off.")
+    return {}
 
 
 def client_token(call: ApiCall) -> str:
-    """Return the ClientToken of a create, which EC2 keeps with the parameters of the create.
-
-    Without an Idempotency-Key it is random. Raises a 400 ``ApiError`` for a malformed one.
-    """
+    """Return the ClientToken of a create. Raises a 400 ``ApiError`` for a malformed key."""
     return _digest_of_key(call) or _random(call)
 
 
 @contextmanager
-def in_turn(call: ApiCall, token: Token) -> Iterator[None]:
-    """Wait until no other request of this worker creates with the same key.
+def in_turn(call: ApiCall, key: str) -> Iterator[None]:
+    """Wait until no other request of this worker creates with the same ``key``, a digest.
 
-    A key counts for its credentials, so that nobody can hold up others who knows no secret. Raises
-    a 502 ``ApiError`` when too little time is left.
+    It counts for its credentials, so that nobody can hold up others who knows no secret. Raises a
+    502 ``ApiError`` when too little time is left.
     """
     access_key = None if call.caller.is_account else call.caller.access_key(0.0)
     # The client is that of one application; a process may have several.
-    turn, request = (call.client, access_key, token.prefix), object()
-    # setdefault: two threads cannot both find it free. Waiting by Runtime.sleep works for threads,
-    # greenlets and tests.
+    turn, request = (call.client, access_key, key), object()
+    # setdefault: two threads cannot both find it free. Not a lock: tests replace Runtime.sleep.
     while _turns.setdefault(turn, request) is not request:
         if call.seconds_left < RESERVED_SECONDS:
             raise ApiError(502, "Another request with this Idempotency-Key is in progress.")
-        call.runtime.sleep(_TURN_SECONDS)
+        call.runtime.sleep(0.1)
     try:
         yield
     finally:
@@ -107,15 +76,16 @@ def tag_specifications(kind: str, tags: Mapping[str, str]) -> dict[str, Any]:
     return {"TagSpecifications": [{"ResourceType": kind, "Tags": pairs}]} if pairs else {}
 
 
-def refused_tags(error: EC2Error, tags: Mapping[str, str]) -> ApiError:
-    """Build the error for a caller who may create but perhaps not tag.
+def explain_refusal(error: EC2Error, tags: Mapping[str, str]) -> None:
+    """Raise an ``ApiError`` that names the permission to tag, if perhaps only that is missing.
 
     ``tags`` are those that the create cannot do without; none stands for an Idempotency-Key.
     """
-    refused = api_error(error)
-    needs = f"The tags {', '.join(tags)} also need" if tags else "Idempotency-Key also needs"
-    message = f"{refused.message} {needs} the permission ec2:CreateTags."
-    return ApiError(refused.status, message, code=refused.code, retry_after=None, is_refusal=True)
+    if error.code == "UnauthorizedOperation":
+        needs = f"The tags {', '.join(tags)} also need" if tags else "Idempotency-Key also needs"
+        refused = api_error(error)
+        refused.message += f" {needs} the permission ec2:CreateTags."
+        raise refused from error
 
 
 def _random(call: ApiCall) -> str:

@@ -4,13 +4,13 @@ Creates of snapshots, attaches and detaches are carried out in this way.
 """
 
 import logging
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from dcproxy.deltacloud.errors import ApiError
+from dcproxy.deltacloud.errors import RETRY_AFTER, ApiError
 from dcproxy.ec2.client import back_off
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.operations.call import ApiCall
@@ -33,29 +33,30 @@ def carry_out(
     look: Callable[[EC2Error], Effect | None],
     *,
     resends_lost: bool = True,
-) -> Effect:
+) -> tuple[Effect, int]:
     """Send a call until EC2 has carried it out, has refused it, or the deadline is near.
 
     ``send`` makes one attempt. Once a response was lost, looks follow each failed attempt: ``look``
     is given the error, and returns the effect, or None when EC2 does not show it. The call is sent
     again only when EC2 has answered a look and shown no effect, and without ``resends_lost`` not
-    even then. Raises the last ``EC2Error``, whose ``may_have_effect`` tells of all attempts.
+    even then. Returns the effect, and the number of attempts that may have had it. Raises the last
+    ``EC2Error``, whose ``may_have_effect`` tells of all attempts.
     """
     sending = replace(call, deadline=call.deadline - RESERVED_SECONDS)
-    is_lost, attempt = False, 0
+    lost = attempt = 0
     while True:
         attempt += 1
         try:
-            return send(sending)
+            return send(sending), lost + 1
         except EC2Error as error:
             pause = back_off(call.runtime, attempt)
             may_resend = error.may_be_repeated
-            is_lost |= error.outcome is Outcome.UNKNOWN
-            error.earlier_response_lost = is_lost
-            if is_lost:
+            lost += error.outcome is Outcome.UNKNOWN
+            error.earlier_response_lost = lost > 0
+            if lost:
                 effect, has_looked = look_repeatedly(call, partial(look, error), LOOK_DELAYS)
                 if effect is not None:
-                    return effect
+                    return effect, lost
                 may_resend &= has_looked and resends_lost
             is_last = attempt >= call.settings.retry_attempts or pause >= sending.seconds_left
             if is_last or not may_resend:
@@ -68,36 +69,32 @@ def look_repeatedly(
     call: ApiCall, look: Callable[[], Effect | None], delays: Iterable[float]
 ) -> tuple[Effect | None, bool]:
     """Look after each delay until there is an effect; tell also whether EC2 answered any look."""
-    has_looked = False
+    effect, has_looked = None, False
     for delay in delays:
-        if delay > call.seconds_left:
+        if effect is not None or delay > call.seconds_left:
             break
         call.runtime.sleep(delay)
         try:
-            effect = look()
+            effect, has_looked = look(), True
         except EC2Error as error:
             request = {"request_id": call.log.request_id}
             log.warning("cannot look for the effect of a call: %s", error, extra=request)
-        else:
-            has_looked = True
-            if effect is not None:
-                return effect, True
-    return None, has_looked
+    return effect, has_looked
 
 
-def refuses_choice(error: EC2Error, choice: str, codes: re.Pattern[str]) -> bool:
-    """Tell whether EC2 refuses a zone or device that dcproxy chose, so that another one may do."""
-    if error.outcome is not Outcome.REFUSED or error.may_have_effect:
-        return False
-    return choice in error.message or codes.fullmatch(error.code) is not None
+@contextmanager
+def unknown_outcome(effect: str, *, is_repeatable: bool = True) -> Iterator[None]:
+    """Raise a 502 ``ApiError`` in place of an ``EC2Error`` after which an effect is unknown.
 
-
-def unknown_outcome(error: EC2Error, effect: str, retry_after: int | None) -> ApiError:
-    """Build the 502 for a call of EC2 of which it is unknown whether it had an effect.
-
-    ``effect`` says which, and how to find out. ``retry_after`` is None where a repeated request
-    would have the effect once more.
+    ``effect`` says which one, and how to find out. Without ``is_repeatable``, a repeated request
+    would have it once more.
     """
-    cause = api_error(error)
-    message = f"{cause.message} It is not known whether EC2 has {effect}."
-    return ApiError(502, message, code=cause.code, retry_after=retry_after)
+    try:
+        yield
+    except EC2Error as error:
+        if not error.may_have_effect:
+            raise
+        cause = api_error(error)
+        message = f"{cause.message} It is not known whether EC2 has {effect}."
+        retry_after = RETRY_AFTER if is_repeatable else None
+        raise ApiError(502, message, code=cause.code, retry_after=retry_after) from error
