@@ -8,6 +8,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from botocore.utils import get_environ_proxies
 from webob import Request, Response
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.utils import import_string
 
 from dcproxy import settings
@@ -33,7 +34,7 @@ from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.server.metrics import counting, get_metrics
 from dcproxy.server.operational import by_path, instrumented, operational_endpoints, text
-from dcproxy.server.transport import arrived_at, ignore_forwarding, trusting, warn_of_worker_class
+from dcproxy.server.transport import arrived_at, ignore_forwarding, warn_of_worker_class
 from dcproxy.settings import Settings, without_password
 
 log = logging.getLogger(__name__)
@@ -196,11 +197,16 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
 
     admin_bind = settings.admin_bind
     public = deltacloud if admin_bind else by_path(operational, deltacloud)
-    public_app = trusting(settings.trusted_proxies, public)
+    count = settings.trusted_proxies
+    public_app = ProxyFix(
+        public, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count
+    )
     admin_app = by_path(operational, text("404 Not Found", "not found"))
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        warn_of_worker_class(environ)
+        connection = environ.get("gunicorn.socket")
+        if connection is not None and not hasattr(connection, "client_has_left"):
+            warn_of_worker_class()
         ignore_forwarding(environ)
         is_admin = admin_bind is not None and arrived_at(environ, admin_bind)
         return (admin_app if is_admin else public_app)(environ, start_response)

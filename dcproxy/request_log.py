@@ -3,9 +3,7 @@
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from wsgiref.types import StartResponse, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +86,3 @@ class RequestLog:
         """Whether the client has closed its connection, as far as the server tells."""
         has_left = getattr(self.connection, "client_has_left", None)
         return has_left is not None and has_left()
-
-
-Handler = Callable[[WSGIEnvironment, StartResponse, RequestLog], Iterable[bytes]]
-"""A WSGI application that is handed the log of the request."""

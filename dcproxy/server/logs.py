@@ -15,12 +15,10 @@ from typing import Any, TextIO
 import gunicorn.glogging
 import gunicorn.util
 from gevent.monkey import get_original
-from pythonjsonlogger.json import JsonFormatter
 
 from dcproxy.request_log import FIELDS
 
 _ATOMIC_CHARACTERS = select.PIPE_BUF // 4
-
 _IN_THE_MESSAGE = {"method", "path", "status"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -35,18 +33,16 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-class JsonLineFormatter(JsonFormatter):
+class JsonLineFormatter(logging.Formatter):
     """Writes a record as a JSON object; a traceback is its field ``exception``."""
 
-    def add_fields(
-        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
-    ) -> None:
-        """Add the fields of a line, in their order."""
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
         level, message = record.levelname.lower(), record.getMessage()
-        log_data |= {"time": _time(record), "level": level, "message": message}
-        log_data |= _fields(record)
-        if "exc_info" in message_dict:
-            log_data["exception"] = message_dict["exc_info"]
+        line = {"time": _time(record), "level": level, "message": message, **_fields(record)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 class TextLineFormatter(logging.Formatter):
@@ -55,11 +51,8 @@ class TextLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
         message = _CONTROL.sub(lambda found: repr(found[0])[1:-1], record.getMessage())
-        words = [
-            f"{name}={_word(value)}"
-            for name, value in _fields(record).items()
-            if name not in _IN_THE_MESSAGE
-        ]
+        fields = [field for field in _fields(record).items() if field[0] not in _IN_THE_MESSAGE]
+        words = [f"{name}={_word(value)}" for name, value in fields]
         line = " ".join([_time(record), record.levelname, message, *words])
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
@@ -67,9 +60,6 @@ class TextLineFormatter(logging.Formatter):
 def _word(value: object) -> str:
     text = ",".join(value) if isinstance(value, list) else str(value)
     return text if re.fullmatch(r"[\w.:/,+@-]+", text, re.ASCII) else json.dumps(text)
-
-
-_FORMATTERS = {"json": JsonLineFormatter, "text": TextLineFormatter}
 
 
 class StreamHandler(logging.StreamHandler[TextIO]):
@@ -119,15 +109,14 @@ def configure(format: str | None, logconfig: str | None) -> None:
     None is text in a terminal and JSON elsewhere.
     """
     logger = logging.getLogger("dcproxy")
-    for handler in logger.handlers[:]:
-        if is_ours(handler):
-            logger.removeHandler(handler)
-            logger.propagate = True
+    for handler in [*filter(is_ours, logger.handlers)]:
+        logger.removeHandler(handler)
+        logger.propagate = True
     if logconfig or logger.hasHandlers():
         return
+    is_json = format == "json" if format else not sys.stderr.isatty()
     handler = StreamHandler()
-    default = "text" if sys.stderr.isatty() else "json"
-    handler.setFormatter(_FORMATTERS[format or default]())
+    handler.setFormatter(JsonLineFormatter() if is_json else TextLineFormatter())
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False

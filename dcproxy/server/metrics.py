@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
-from itertools import count, product
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from wsgiref.types import WSGIApplication
 
@@ -40,9 +41,19 @@ _STATUSES = (
 )
 """The common statuses of requests, with their results."""
 
-
-def _counter(name: str, meaning: str, *labels: str) -> Counter:
-    return Counter(f"dcproxy_{name}", meaning, labels)
+_COUNTERS = {
+    "requests": ("Answered Deltacloud requests", "operation", "status", "result"),
+    "ec2_requests": ("Calls of EC2, without retries", "action", "result"),
+    "ec2_retries": ("Repeated EC2 requests",),
+    "lists_broken": ("Lists that failed after their first page",),
+    "creates_unsettled": ("Creates of which EC2 may have made a duplicate",),
+    "logins_failed": ("Requests with a wrong name or password of an account",),
+    "account_credentials": ("Attempts to obtain the credentials of an account", "result"),
+    "requests_over_capacity": ("Calls of EC2 refused because too many were in progress", "limit"),
+    "clients_stalled": ("Clients that took nothing of their response",),
+    "accept_pauses": ("Seconds in which a worker had no room for another connection",),
+}
+"""Meaning and labels of each counter."""
 
 
 def counting(counter: Counter) -> Callable[..., None]:
@@ -50,44 +61,21 @@ def counting(counter: Counter) -> Callable[..., None]:
     return lambda *labels: counter.labels(*labels).inc()
 
 
-class Metrics:
-    """The metrics of this process, and after a fork those of the new one."""
+class Metrics(SimpleNamespace):
+    """The metrics of this process, and after a fork those of the new one, by the names below."""
 
     def __init__(self) -> None:
-        self.requests = _counter(
-            "requests", "Answered Deltacloud requests", "operation", "status", "result"
-        )
-        self.duration = Histogram(
+        counters = {
+            name: Counter(f"dcproxy_{name}", meaning, labels)
+            for name, (meaning, *labels) in _COUNTERS.items()
+        }
+        duration = Histogram(
             "dcproxy_request_duration_seconds", "Time until the response began", ["operation"]
         )
-        self.ec2_requests = _counter(
-            "ec2_requests", "Calls of EC2, without retries", "action", "result"
-        )
-        self.ec2_retries = _counter("ec2_retries", "Repeated EC2 requests")
-        self.lists_broken = _counter("lists_broken", "Lists that failed after their first page")
-        self.creates_unsettled = _counter(
-            "creates_unsettled", "Creates of which EC2 may have made a duplicate"
-        )
-        self.logins_failed = _counter(
-            "logins_failed", "Requests with a wrong name or password of an account"
-        )
-        self.account_credentials = _counter(
-            "account_credentials", "Attempts to obtain the credentials of an account", "result"
-        )
-        self.requests_over_capacity = _counter(
-            "requests_over_capacity",
-            "Calls of EC2 refused because too many were in progress",
-            "limit",
-        )
-        self.clients_stalled = _counter(
-            "clients_stalled", "Clients that took nothing of their response"
-        )
-        self.accept_pauses = _counter(
-            "accept_pauses", "Seconds in which a worker had no room for another connection"
-        )
-        self.build_info = Gauge(
+        build_info = Gauge(
             "dcproxy_build_info", "Version of dcproxy", ["version"], multiprocess_mode="max"
         )
+        super().__init__(**counters, duration=duration, build_info=build_info)
 
     def begin(self, operations: Iterable[str], actions: Iterable[str]) -> None:
         """Let the series exist at 0 whose first event an alert must see.
@@ -122,19 +110,18 @@ def _files_of(pid: int) -> str:
 
     Users do not share files: gunicorn's master may be root, and its workers not.
     """
-    return next(filter(_reserve, (f"{os.geteuid()}-{number}" for number in count())))
-
-
-def _reserve(name: str) -> bool:
-    """Lock a name, unless another process has; the kernel unlocks it when this one ends."""
-    path = Path(os.environ[MULTIPROCESS_FOLDER], f"{name}.lock")
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return False
-    return True
+    number = 0
+    while True:
+        name = f"{os.geteuid()}-{number}"
+        path = Path(os.environ[MULTIPROCESS_FOLDER], f"{name}.lock")
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends
+        except BlockingIOError:
+            os.close(lock)
+            number += 1
+        else:
+            return name
 
 
 def exposition() -> WSGIApplication:

@@ -4,29 +4,28 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from webob import Response
+from webob import Request, Response
 from werkzeug.wsgi import ClosingIterator
 
-from dcproxy.request_log import FIELDS, Handler, RequestLog
+from dcproxy.request_log import FIELDS, RequestLog
 from dcproxy.server.metrics import Metrics, exposition
-from dcproxy.server.transport import client_socket
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+/@-]{1,200}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 log = logging.getLogger("dcproxy.requests")
 
+Handler = Callable[[WSGIEnvironment, StartResponse, RequestLog], Iterable[bytes]]
+"""A WSGI application that is handed the log of the request."""
+
 
 def instrumented(handler: Handler, metrics: Metrics, provider: str) -> WSGIApplication:
-    """Create a WSGI application that counts and logs the requests of ``handler``.
-
-    ``provider`` is that of requests that name none.
-    """
+    """Count and log the requests of ``handler``. ``provider`` is that of those that name none."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         started = time.perf_counter()
@@ -34,7 +33,10 @@ def instrumented(handler: Handler, metrics: Metrics, provider: str) -> WSGIAppli
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             request_log.status = int(status[:3])
-            metrics.requests.labels(request_log.operation, status[:3], _result(request_log)).inc()
+            # By dcproxy or by EC2.
+            is_refused = request_log.status < 500 or request_log.is_refused
+            result = "ok" if request_log.status < 400 else "refused" if is_refused else "failed"
+            metrics.requests.labels(request_log.operation, status[:3], result).inc()
             metrics.duration.labels(request_log.operation).observe(time.perf_counter() - started)
             return start_response(status, headers, *more)
 
@@ -60,7 +62,7 @@ def _new_log(environ: WSGIEnvironment) -> RequestLog:
         client=environ.get("REMOTE_ADDR", ""),
         scheme=environ["wsgi.url_scheme"],
         traceparent=_well_formed(_TRACEPARENT, environ.get("HTTP_TRACEPARENT")),
-        connection=client_socket(environ),
+        connection=environ.get("gunicorn.socket"),
     )
 
 
@@ -68,28 +70,15 @@ def _well_formed(pattern: re.Pattern[str], text: str | None) -> str:
     return text if text is not None and pattern.fullmatch(text) else ""
 
 
-def _result(request_log: RequestLog) -> str:
-    """Tell a request that was refused, by dcproxy or by EC2, from one that failed."""
-    if request_log.status < 400:
-        return "ok"
-    return "refused" if request_log.status < 500 or request_log.is_refused else "failed"
-
-
 def _log(request_log: RequestLog, duration: float) -> None:
     values = {name: getattr(request_log, name, None) for name in FIELDS}
-    values["ec2_request_ids"] = list(request_log.ec2_request_ids)
+    values |= {"ec2_request_ids": list(request_log.ec2_request_ids), "duration": duration}
     values["cause"] = request_log.error and request_log.cause
     fields = {name: None if value in ("", []) else value for name, value in values.items()}
     level = logging.ERROR if request_log.error else logging.INFO
-    log.log(
-        logging.WARNING if request_log.is_refused else level,
-        "%s %s %d",
-        request_log.method,
-        request_log.path,
-        request_log.status,
-        exc_info=request_log.fault,
-        extra=fields | {"duration": duration},
-    )
+    level = logging.WARNING if request_log.is_refused else level
+    what = request_log.method, request_log.path, request_log.status
+    log.log(level, "%s %s %d", *what, exc_info=request_log.fault, extra=fields)
 
 
 _HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
@@ -105,17 +94,13 @@ def text(status: str, line: str) -> WSGIApplication:
 def operational_endpoints(
     health_path: str | None, metrics_path: str | None
 ) -> dict[str, WSGIApplication]:
-    """Create what answers outside of Deltacloud, by path; None leaves an endpoint out.
-
-    Nothing there waits for EC2.
-    """
+    """Create what answers outside of Deltacloud, by path; None leaves an endpoint out."""
     write_metrics = exposition()
 
     def metrics(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            return start_response(status, [*headers, *_HEADERS], *more)
-
-        return write_metrics(environ, start)
+        response = Request(environ).get_response(write_metrics)
+        response.headers.update(_HEADERS)
+        return response(environ, start_response)
 
     endpoints = {health_path: text("200 OK", "ok"), metrics_path: metrics}
     return {path: endpoint for path, endpoint in endpoints.items() if path}

@@ -6,11 +6,8 @@ socket (its settings ``secure_scheme_headers`` and ``forwarder_headers``).
 
 import logging
 import re
-import socket
 from functools import cache
-from wsgiref.types import WSGIApplication, WSGIEnvironment
-
-from werkzeug.middleware.proxy_fix import ProxyFix
+from wsgiref.types import WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -18,27 +15,12 @@ _ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 """The host in a target such as ``http://cloud.example.org/api``."""
 
 
-def client_socket(environ: WSGIEnvironment) -> socket.socket | None:
-    """Return the socket of the client; None under another server."""
-    connection: socket.socket | None = environ.get("gunicorn.socket")
-    return connection
-
-
-def trusting(proxies: int, app: WSGIApplication) -> WSGIApplication:
-    """Let an application use the ``X-Forwarded-*`` headers of so many proxies in front of it."""
-    if not proxies:
-        return app
-    return ProxyFix(
-        app, x_for=proxies, x_proto=proxies, x_host=proxies, x_port=proxies, x_prefix=proxies
-    )
-
-
 def arrived_at(environ: WSGIEnvironment, address: str) -> bool:
     """Tell whether a request came in at ``address``, such as ``127.0.0.1:9001`` or ``unix:/path``.
 
     Only its port or path counts. Under a server that does not hand over the connection: no.
     """
-    connection = client_socket(environ)
+    connection = environ.get("gunicorn.socket")
     if connection is None:
         return False
     local = connection.getsockname()
@@ -56,10 +38,11 @@ def ignore_forwarding(environ: WSGIEnvironment) -> None:
     A prefix from elsewhere, such as the mount of a Paste composite, stays. The host is that of an
     absolute target, where there is one (RFC 9112, 3.2.2).
     """
-    connection = client_socket(environ)
-    if connection is not None:
+    if "gunicorn.socket" in environ:
         # Only TLS sockets know a cipher, those of gevent too.
-        environ["wsgi.url_scheme"] = "https" if hasattr(connection, "cipher") else "http"
+        environ["wsgi.url_scheme"] = (
+            "https" if hasattr(environ["gunicorn.socket"], "cipher") else "http"
+        )
     # gunicorn passes the header on as well.
     if environ.get("HTTP_SCRIPT_NAME"):
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
@@ -75,15 +58,9 @@ def ignore_forwarding(environ: WSGIEnvironment) -> None:
         environ |= {"SERVER_NAME": "localhost", "SERVER_PORT": port}
 
 
-def warn_of_worker_class(environ: WSGIEnvironment) -> None:
-    """Log once when gunicorn runs a worker class that cannot keep the time limits."""
-    connection = client_socket(environ)
-    if connection is not None and not hasattr(connection, "client_has_left"):
-        _warn_of_worker_class()
-
-
 @cache
-def _warn_of_worker_class() -> None:
+def warn_of_worker_class() -> None:
+    """Log once that the connections of this worker class cannot keep the time limits."""
     log.warning(
         "the worker class of gunicorn cannot keep the time limits of clients and of EC2: use "
         "--worker-class dcproxy.server.worker.Worker"
