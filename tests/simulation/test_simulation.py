@@ -80,6 +80,7 @@ def test_other_process_gives_the_same_trace():
             env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)},
             stdout=subprocess.PIPE,
             check=False,
+            timeout=60,
         ).stdout
         for hash_seed in ("1", "2")
     ]

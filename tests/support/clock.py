@@ -4,6 +4,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LIMIT_SECONDS = 60
+
 
 class SharedClock:
     """A clock that goes on when all of its ``threads`` sleep, to the first one that wakes."""
@@ -24,7 +26,8 @@ class SharedClock:
             self._awake -= 1
             self._go_on()
             while me in self._wakes:
-                self._changed.wait()
+                if not self._changed.wait(_LIMIT_SECONDS):
+                    raise TimeoutError(f"{self._awake} other threads do not sleep")
 
     @contextmanager
     def thread(self) -> Iterator[None]:

@@ -93,7 +93,7 @@ class DroppingProxy(_Proxy):
             match = _REQUEST_LINE.match(head)
             if match is None:
                 return
-            with socket.create_connection((match[2].decode(), int(match[3]))) as server:
+            with socket.create_connection((match[2].decode(), int(match[3])), 30) as server:
                 self._connections += [client, server]
                 if match[1] == b"CONNECT ":
                     client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
