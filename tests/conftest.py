@@ -16,8 +16,6 @@ from tests.support.package import running_moto
 from tests.support.sts_server import STS, STSServer
 
 LIVE_FOLDERS = {"live", "browser"}
-LIVE_SECONDS = 400
-"""The time limit of a live test with its fixtures; pyproject.toml has that of the others."""
 
 # The host's own file of certificates would be loaded for each application.
 os.environ.pop("AWS_CA_BUNDLE", None)
@@ -34,12 +32,11 @@ hypothesis.settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start processes of their own, which take longer."""
+    """Mark the tests that start processes of their own."""
     folder = Path(__file__).parent
     for item in items:
         if LIVE_FOLDERS & set(item.path.relative_to(folder).parts):
             item.add_marker(pytest.mark.live)
-            item.add_marker(pytest.mark.timeout(LIVE_SECONDS))
 
 
 @pytest.fixture(scope="session")
