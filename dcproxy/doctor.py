@@ -97,7 +97,7 @@ def _reports(settings: Settings, account: str | None) -> Iterator[Report]:
         credentials = _callers_credentials()
         yield doctor.report("", settings.provider, lambda: AccessKey(*credentials.access_key()))
         return
-    profiles = read_profiles(settings, names, Runtime().monotonic, lambda result: None)
+    profiles = read_profiles(settings, names, Runtime(), lambda result: None)
     for name in [account] if account else names:
         access_key = partial(profiles[name].access_key, settings.deadline)
         yield doctor.report(name, profiles[name].region or settings.provider, access_key)

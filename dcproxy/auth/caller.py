@@ -47,9 +47,7 @@ class Callers:
             raise SettingError("the options accounts and aws_config need each other")
         hashes = read_passwords(Path(settings.accounts)) if settings.accounts else {}
         self._passwords = Passwords(hashes)
-        self._profiles = (
-            read_profiles(settings, hashes, runtime.monotonic, record) if hashes else {}
-        )
+        self._profiles = read_profiles(settings, hashes, runtime, record) if hashes else {}
         for name, profile in self._profiles.items():
             if profile.region and profile.region not in regions:
                 raise SettingError(

@@ -9,20 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from botocore.configloader import load_config
-from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
 from gevent import Timeout
-from gevent.monkey import is_module_patched
 
 from dcproxy.auth.sources import ProfileSession
 from dcproxy.ec2.errors import EC2Error, Outcome, parsed_error, refusal
 from dcproxy.ec2.session import AccessKey
+from dcproxy.runtime import Runtime
 from dcproxy.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -59,16 +57,13 @@ _ROLE_KEYS = {key for kind in _ROLES for key in kind}
 
 
 def read_profiles(
-    settings: Settings,
-    names: Collection[str],
-    monotonic: Callable[[], float],
-    record: Callable[[str], None],
+    settings: Settings, names: Collection[str], runtime: Runtime, record: Callable[[str], None]
 ) -> "dict[str, Profile]":
     """Read the profiles with some names in the file ``settings.aws_config``.
 
-    ``monotonic`` measures intervals in seconds. ``record`` is told "ok" or "failed" after each
-    attempt to obtain credentials. Raises ``SettingError`` for a file that cannot be read, and for
-    a profile that is missing or incomplete. Nothing is called to find that out.
+    ``record`` is told "ok" or "failed" after each attempt to obtain credentials. Raises
+    ``SettingError`` for a file that cannot be read, and for a profile that is missing or
+    incomplete. Nothing is called to find that out.
     """
     file = Path(settings.aws_config or "")
     # Its tracebacks hold what programs have written. Our log has the cause without them.
@@ -81,20 +76,11 @@ def read_profiles(
     for name in names:
         if problem := _problem(config, name):
             raise SettingError(f"{file}: {problem}")
-    return {name: Profile(settings, config, name, monotonic, record) for name in names}
+    return {name: Profile(settings, config, name, runtime, record) for name in names}
 
 
 def _has_no_traceback(record: logging.LogRecord) -> bool:
     return not record.exc_info
-
-
-class _Current(NamedTuple):
-    access_key: AccessKey
-    credentials: Credentials
-
-    def lasts(self, seconds: int) -> bool:
-        is_due = getattr(self.credentials, "refresh_needed", None)  # only those that expire
-        return is_due is None or not is_due(seconds)
 
 
 class Profile:
@@ -108,18 +94,19 @@ class Profile:
         settings: Settings,
         config: Mapping[str, Any],
         name: str,
-        monotonic: Callable[[], float],
+        runtime: Runtime,
         record: Callable[[str], None],
     ) -> None:
         self.region: str = config["profiles"][name].get("region", "")
         self._name = name
         self._limit = settings.deadline / 2  # the requests that wait can still tell the cause
         self._new_session = partial(ProfileSession, settings, config, name, self._limit)
-        self._monotonic = monotonic
+        self._runtime = runtime
         self._record = record
-        self._current: _Current | None = None
+        # The newest access key, and what tells whether it expires within some seconds.
+        self._current: tuple[AccessKey, Callable[[int], bool]] = AccessKey("", ""), lambda _: True
         self._lock = threading.Lock()
-        self._attempt: Future[_Current] | None = None
+        self._attempt: Future[AccessKey] | None = None
         self._started = 0.0
 
     def access_key(self, seconds: float) -> AccessKey:
@@ -128,35 +115,34 @@ class Profile:
         It waits for credentials if there are none yet, at most ``seconds``. Raises ``EC2Error``
         when they cannot be obtained; its message names the profile and the cause.
         """
-        current = self._current
-        if current is not None and current.lasts(_REFRESH_BEFORE):
-            return current.access_key
+        access_key, expires_within = self._current
+        if not expires_within(_REFRESH_BEFORE):
+            return access_key
         attempt = self._newest_attempt()
-        if current is not None and current.lasts(_LAST_USE_BEFORE):
-            return current.access_key
+        if not expires_within(_LAST_USE_BEFORE):
+            return access_key
         try:
-            return attempt.result(max(seconds, 0)).access_key
+            return attempt.result(max(seconds, 0))
         except Exception as error:
             cause = _cause(error)
             message = f"There are no credentials for the account {self._name}: {cause}."
             # The text of the error may hold secrets.
             raise EC2Error(message, Outcome.NOT_SENT, cause=f"credentials: {cause}") from None
 
-    def _newest_attempt(self) -> "Future[_Current]":
+    def _newest_attempt(self) -> "Future[AccessKey]":
         """Return the attempt in progress, or the last one when it is too early for another one."""
         with self._lock:
-            attempt, age = self._attempt, self._monotonic() - self._started
+            attempt, age = self._attempt, self._runtime.monotonic() - self._started
             if attempt is None or age >= (_REFRESH_INTERVAL if attempt.done() else self._limit):
                 attempt = Future()
                 threading.Thread(target=self._obtain, args=(attempt,), daemon=True).start()
-                self._attempt, self._started = attempt, self._monotonic()
+                self._attempt, self._started = attempt, self._runtime.monotonic()
             return attempt
 
-    def _obtain(self, attempt: "Future[_Current]") -> None:
-        # A thread cannot be interrupted as a greenlet can; the next attempt does not wait for it.
-        limit = Timeout(self._limit) if is_module_patched("threading") else nullcontext()
+    def _obtain(self, attempt: "Future[AccessKey]") -> None:
         try:
-            with limit:
+            # A thread cannot be interrupted as a greenlet can; the next attempt does not wait.
+            with self._runtime.time_limit(self._limit):
                 credentials = self._new_session().obtain()
                 key_id, secret, token, *_ = credentials.get_frozen_credentials()
         except (Exception, Timeout) as problem:
@@ -166,9 +152,10 @@ class Profile:
             attempt.set_exception(error)
         else:
             access_key = AccessKey(key_id or "", secret or "", token or "", is_trusted=True)
-            self._current = _Current(access_key, credentials)
+            # Only credentials that expire have the method.
+            self._current = access_key, getattr(credentials, "refresh_needed", lambda _: False)
             self._record("ok")
-            attempt.set_result(self._current)
+            attempt.set_result(access_key)
 
 
 def _problem(config: Mapping[str, Any], name: str, parents: tuple[str, ...] = ()) -> str | None:
@@ -177,11 +164,12 @@ def _problem(config: Mapping[str, Any], name: str, parents: tuple[str, ...] = ()
     ``parents`` are the profiles of which this one is the source.
     """
     profile: Mapping[str, Any] | None = config["profiles"].get(name)
+    section = f"[profile {name}]"
     if profile is None:
-        return f"there is no [profile {name}]"
+        return f"there is no {section}"
     has_keys = not _lacks(profile, _KEYS)
     if name in parents[:-1] or (name in parents and not has_keys):
-        return f"[profile {name}]: its source_profile leads back to it"
+        return f"{section}: its source_profile leads back to it"
     if parents and has_keys:
         return None  # botocore takes them, whatever else a source has
     kinds = _ROLES if _ROLE_KEYS & profile.keys() else _KINDS
@@ -190,15 +178,15 @@ def _problem(config: Mapping[str, Any], name: str, parents: tuple[str, ...] = ()
         given = [len(profile.keys() & kind) for kind in kinds]
         nearest = [kind for kind in kinds if len(profile.keys() & kind) == max(given)]
         lacks = ", or ".join(" and ".join(_lacks(profile, kind)) for kind in nearest)
-        return f"[profile {name}] is incomplete: it lacks {lacks}"
+        return f"{section} is incomplete: it lacks {lacks}"
     if "mfa_serial" in profile:
-        return f"[profile {name}] has mfa_serial: nobody can enter a code here"
+        return f"{section} has mfa_serial: nobody can enter a code here"
     if "sso_session" in kind and profile["sso_session"] not in config["sso_sessions"]:
         return f"there is no [sso-session {profile['sso_session']}]"
     if "credential_source" in kind and profile["credential_source"] not in _SOURCES:
-        return f"[profile {name}]: credential_source takes {', '.join(_SOURCES)}"
-    if "credential_source" in profile and "source_profile" in profile:
-        return f"[profile {name}] has both credential_source and source_profile"
+        return f"{section}: credential_source takes {', '.join(_SOURCES)}"
+    if {"credential_source", "source_profile"} <= profile.keys():
+        return f"{section} has both credential_source and source_profile"
     if "source_profile" in kind:
         return _problem(config, profile["source_profile"], (*parents, name))
     return None

@@ -2,10 +2,13 @@
 
 import re
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import boto3
 import botocore.session
@@ -27,7 +30,6 @@ from dcproxy.ec2.session import (
     request_id,
     sending,
 )
-from dcproxy.ec2.slots import Slots
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.settings import Settings, setting_error
@@ -72,9 +74,7 @@ class EC2Client:
         self._runtime = runtime
         self._record_call = record_call
         share = max(1, settings.capacity * settings.share_per_key // 100)
-        self._slots = Slots(settings.capacity, share, record_refusal)
-        # What follows a create needs its turn although new requests wait for theirs.
-        self._follow_up_slots = Slots(settings.capacity, share, record_refusal)
+        self._slots = _Slots(settings.capacity, share, record_refusal)
         self._accepted_keys: dict[int, None] = {}
         session = callers_session()
         check_ca_bundle(session)
@@ -112,16 +112,16 @@ class EC2Client:
         ``is_follow_up``: looks and deletes after a sent create. Raises ``EC2Error``.
         """
         runtime = self._runtime
-        slots = self._follow_up_slots if is_follow_up else self._slots
         send = partial(getattr(self._client(region), xform_name(action)), **params)
         is_lost, number = False, 0
         while True:
             number += 1
             # Invented keys are one caller: else each would be another.
             is_known = access_key.is_trusted or hash(access_key) in self._accepted_keys
+            caller = access_key if is_known else None
             wait = min(_LONGEST_WAIT, self._settings.deadline / 4, deadline - runtime.monotonic())
             try:
-                with slots.one(access_key if is_known else None, wait):
+                with self._slots.one(caller, wait, is_follow_up=is_follow_up):
                     result = self._attempt(send, region, access_key, request_log, deadline, parse)
             except EC2Error as error:
                 error.earlier_response_lost = is_lost
@@ -135,10 +135,10 @@ class EC2Client:
                 ):
                     request_log.cause = error.cause
                     if not error.limit:
-                        is_failure = error.outcome is not Outcome.THROTTLED and (
-                            error.outcome is not Outcome.REFUSED or error.cause
+                        is_refusal = error.outcome is Outcome.THROTTLED or (
+                            error.outcome is Outcome.REFUSED and not error.cause
                         )
-                        self._record_call(action, "failed" if is_failure else error.outcome.value)
+                        self._record_call(action, error.outcome.value if is_refusal else "failed")
                     raise
             else:
                 self._record_call(action, "ok")
@@ -205,6 +205,51 @@ class EC2Client:
                 use_connections(client)
                 self._clients[region] = client
             return client
+
+
+class _Slots:
+    """The slots of a worker: ``number`` in all, ``share`` of them for one caller.
+
+    Calls that follow a create have as many of their own: they need their turn although new requests
+    wait for theirs. ``record_refusal`` is told ``key`` or ``worker``, the limit for which a call
+    was given up.
+    """
+
+    def __init__(self, number: int, share: int, record_refusal: Callable[[str], None]) -> None:
+        self._free = threading.Semaphore(number), threading.Semaphore(number)
+        self._share = share
+        self._record_refusal = record_refusal
+        # Of callers with calls, waiting ones included.
+        self._own: WeakValueDictionary[Hashable, threading.Semaphore] = WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self, caller: Hashable, seconds: float, *, is_follow_up: bool) -> Iterator[None]:
+        """Take a slot, after a wait of ``seconds`` at most. Raises ``EC2Error``: nothing was sent.
+
+        The caller's own comes first: whoever waits for it leaves those of the worker to others.
+        """
+        end = time.monotonic() + seconds
+        with self._lock:
+            own = self._own.setdefault((caller, is_follow_up), threading.Semaphore(self._share))
+        with (
+            self._taken(own, end, "key", "This access key has too many requests"),
+            self._taken(self._free[is_follow_up], end, "worker", "Too many requests are"),
+        ):
+            yield
+
+    @contextmanager
+    def _taken(
+        self, free: threading.Semaphore, end: float, limit: str, what: str
+    ) -> Iterator[None]:
+        if not free.acquire(timeout=max(0.0, end - time.monotonic())):
+            self._record_refusal(limit)
+            message = f"{what} in progress. Repeat the request later."
+            raise EC2Error(message, Outcome.NOT_SENT, limit=limit, cause=f"slots: {limit}")
+        try:
+            yield
+        finally:
+            free.release()
 
 
 def back_off(runtime: Runtime, attempt: int) -> float:

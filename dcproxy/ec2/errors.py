@@ -37,28 +37,17 @@ class Outcome(Enum):
     """EC2 may or may not have carried out the request."""
 
 
-_OUTCOMES = {
-    "BandwidthLimitExceeded": Outcome.THROTTLED,
-    "EC2ThrottledException": Outcome.THROTTLED,
-    "RequestLimitExceeded": Outcome.THROTTLED,
-    "RequestThrottled": Outcome.THROTTLED,
-    "RequestThrottledException": Outcome.THROTTLED,
-    "SlowDown": Outcome.THROTTLED,
-    "ThrottledException": Outcome.THROTTLED,
-    "Throttling": Outcome.THROTTLED,
-    "ThrottlingException": Outcome.THROTTLED,
-    "TooManyRequestsException": Outcome.THROTTLED,
-    # Faults of EC2 itself; some clouds send them with a status that begins with 4.
-    "InternalError": Outcome.UNKNOWN,
-    "InternalFailure": Outcome.UNKNOWN,
-    "ServerInternal": Outcome.UNKNOWN,
-    "ServiceUnavailable": Outcome.UNKNOWN,
-    "Unavailable": Outcome.UNKNOWN,
-    "UnknownError": Outcome.UNKNOWN,  # of OpenStack
+_CODES = {
+    Outcome.THROTTLED: re.compile(
+        "BandwidthLimitExceeded|EC2ThrottledException|RequestLimitExceeded|SlowDown"
+        "|(Request)?(Throttled|Throttling)(Exception)?|TooManyRequestsException"
+    ),
+    # Faults of EC2 itself; some clouds, OpenStack too, send them with a status that begins with 4.
+    Outcome.UNKNOWN: re.compile(
+        "Internal(Error|Failure)|ServerInternal|(Service)?Unavailable|UnknownError"
+    ),
     # Refusals that EC2 sends with a status that begins with 5.
-    "InsufficientCapacity": Outcome.REFUSED,
-    "InsufficientInstanceCapacity": Outcome.REFUSED,
-    "InsufficientVolumeCapacity": Outcome.REFUSED,
+    Outcome.REFUSED: re.compile("Insufficient(Instance|Volume)?Capacity"),
 }
 """The codes whose status does not tell the outcome (EC2 API reference, "Error codes"; those of
 throttling as botocore has them)."""
@@ -154,8 +143,10 @@ def outcome_of_response(code: str, http_status: int, *, names_id: bool = True) -
         return Outcome.THROTTLED
     if not names_id and NOT_FOUND_CODES.fullmatch(code):
         return Outcome.UNKNOWN
-    is_certain = code and 400 <= http_status < 500
-    return _OUTCOMES.get(code, Outcome.REFUSED if is_certain else Outcome.UNKNOWN)
+    for outcome, codes in _CODES.items():
+        if codes.fullmatch(code):
+            return outcome
+    return Outcome.REFUSED if code and 400 <= http_status < 500 else Outcome.UNKNOWN
 
 
 def refusal(

@@ -1,11 +1,12 @@
 """Native EC2 XML to records.
 
 The shapes are those of the EC2 API reference, as botocore reads them: of any version, in any
-namespace. Other elements are ignored; an absent or unreadable element is an empty field.
+namespace. Other elements are ignored; an absent or unreadable element is an empty field. All
+readers raise ``UnreadableError`` for other documents, and for records without an id.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date
 from functools import lru_cache
@@ -20,7 +21,6 @@ from dcproxy.ec2.records import (
     Attachment,
     DetailedSnapshot,
     Page,
-    Record,
     Snapshot,
     TaggedSnapshot,
     Volume,
@@ -74,50 +74,43 @@ _TIMES = re.compile(
 
 
 def snapshots(response: bytes) -> Page[Snapshot]:
-    """Read a DescribeSnapshotsResponse. Raises ``UnreadableError``."""
-    root = _root(response, "DescribeSnapshotsResponse")
-    return _page(root, _snapshots(Snapshot, _rows(root, _SNAPSHOT_ITEMS, _SNAPSHOT)))
+    """Read a DescribeSnapshotsResponse."""
+    return _snapshots_page(_root(response, "DescribeSnapshotsResponse"), Snapshot, _SNAPSHOT)
 
 
 def detailed_snapshots(response: bytes) -> Page[DetailedSnapshot]:
-    """Read a DescribeSnapshotsResponse with more of each snapshot. Raises ``UnreadableError``."""
+    """Read a DescribeSnapshotsResponse with more of each snapshot."""
     root = _root(response, "DescribeSnapshotsResponse")
-    rows = _rows(root, _SNAPSHOT_ITEMS, _DETAILED_SNAPSHOT)
-    return _page(root, _snapshots(DetailedSnapshot, rows))
+    return _snapshots_page(root, DetailedSnapshot, _DETAILED_SNAPSHOT)
 
 
 def tagged_snapshots(response: bytes, keys: tuple[str, ...]) -> Page[TaggedSnapshot]:
-    """Read a DescribeSnapshotsResponse with the tags ``keys``. Raises ``UnreadableError``."""
+    """Read a DescribeSnapshotsResponse with the tags ``keys``."""
     root = _root(response, "DescribeSnapshotsResponse")
-    records = _snapshots(Snapshot, _rows(root, _SNAPSHOT_ITEMS, _SNAPSHOT))
+    page = _snapshots_page(root, Snapshot, _SNAPSHOT)
     tags = _rows(root, _SNAPSHOT_ITEMS, tuple(map(_tag, keys)))
-    return _page(root, list(map(TaggedSnapshot, records, tags)))
+    return Page(list(map(TaggedSnapshot, page.records, tags)), page.next_token)
 
 
 def created_snapshot(response: bytes) -> Snapshot:
-    """Read a CreateSnapshotResponse. Raises ``UnreadableError``."""
-    root = _root(response, "CreateSnapshotResponse")
-    [snapshot] = _snapshots(Snapshot, _rows(root, "/*", _SNAPSHOT))
-    return snapshot
+    """Read a CreateSnapshotResponse."""
+    [row] = _rows(_root(response, "CreateSnapshotResponse"), "/*", _SNAPSHOT)
+    return _snapshots(Snapshot, [row])[0]
 
 
 def volumes(response: bytes) -> Page[Volume]:
-    """Read a DescribeVolumesResponse. Raises ``UnreadableError``."""
+    """Read a DescribeVolumesResponse."""
     root = _root(response, "DescribeVolumesResponse")
-    return _page(root, _volumes(root, _VOLUME_ITEMS))
+    return Page(_volumes(root, _VOLUME_ITEMS), _next_token(root))
 
 
 def created_volume(response: bytes) -> Volume:
-    """Read a CreateVolumeResponse. Raises ``UnreadableError``."""
-    [volume] = _volumes(_root(response, "CreateVolumeResponse"), "/*")
-    return volume
+    """Read a CreateVolumeResponse."""
+    return _volumes(_root(response, "CreateVolumeResponse"), "/*")[0]
 
 
 def volume_tags(response: bytes) -> list[tuple[str, ...]]:
-    """Read keys and values of the tags of the volume in a DescribeVolumesResponse.
-
-    Raises ``UnreadableError``, also when there is no volume.
-    """
+    """Read keys and values of the tags of the volume in a DescribeVolumesResponse."""
     root = _root(response, "DescribeVolumesResponse")
     if not _volumes(root, _VOLUME_ITEMS):
         raise UnreadableError("the volume is missing")
@@ -125,43 +118,40 @@ def volume_tags(response: bytes) -> list[tuple[str, ...]]:
 
 
 def attachment(response: bytes, action: str) -> Attachment:
-    """Read the response of AttachVolume or DetachVolume. Raises ``UnreadableError``."""
+    """Read the response of AttachVolume or DetachVolume."""
     [fields] = _rows(_root(response, f"{action}Response"), "/*", _ATTACHMENT)
     return Attachment._make(fields)
 
 
 def zones(response: bytes) -> Page[Zone]:
-    """Read a DescribeAvailabilityZonesResponse, which has one page. Raises ``UnreadableError``."""
-    root = zones_response(response)
-    records = list(map(Zone._make, _rows(root, "/*/e:availabilityZoneInfo/e:item", _ZONE)))
-    _check_ids("zone", records)
-    return Page(records, "")
+    """Read a DescribeAvailabilityZonesResponse, which has one page."""
+    rows = _rows(zones_response(response), "/*/e:availabilityZoneInfo/e:item", _ZONE)
+    return Page(list(map(Zone._make, _with_ids("zone", rows))), "")
 
 
 def zones_response(response: bytes) -> etree._Element:
-    """Return the root of a DescribeAvailabilityZonesResponse, whatever it holds.
-
-    Raises ``UnreadableError`` for any other document.
-    """
+    """Return the root of a DescribeAvailabilityZonesResponse, whatever it holds."""
     return _root(response, "DescribeAvailabilityZonesResponse")
 
 
 def deleted(response: bytes, action: str) -> None:
-    """Read the response of DeleteSnapshot or DeleteVolume.
-
-    Raises ``UnreadableError``, also for ``false``.
-    """
+    """Check that the response of DeleteSnapshot or DeleteVolume says so."""
     if _root(response, f"{action}Response").findtext("{*}return", "true").lower() != "true":
         raise UnreadableError("nothing was deleted")
 
 
-def _page(root: etree._Element, records: list[Record]) -> Page[Record]:
-    return Page(records, root.findtext("{*}nextToken", ""))
+def _next_token(root: etree._Element) -> str:
+    return root.findtext("{*}nextToken", "")
 
 
-def _snapshots(record: type[AnySnapshot], rows: list[tuple[str, ...]]) -> list[AnySnapshot]:
-    _check_ids("snapshot", rows)
-    records = list(map(record._make, rows))
+def _snapshots_page(
+    root: etree._Element, record: type[AnySnapshot], fields: tuple[str, ...]
+) -> Page[AnySnapshot]:
+    return Page(_snapshots(record, _rows(root, _SNAPSHOT_ITEMS, fields)), _next_token(root))
+
+
+def _snapshots(record: type[AnySnapshot], rows: Sequence[tuple[str, ...]]) -> list[AnySnapshot]:
+    records = list(map(record._make, _with_ids("snapshot", rows)))
     given = [row[2] for row in rows]
     times = _utc_times(given)
     if times is given:
@@ -171,18 +161,11 @@ def _snapshots(record: type[AnySnapshot], rows: list[tuple[str, ...]]) -> list[A
 
 def _volumes(root: etree._Element, items: str) -> list[Volume]:
     attached = iter(_rows(root, f"{items}/e:attachmentSet/e:item", _ATTACHMENT))
-    rows = _rows(root, items, _VOLUME)
-    _check_ids("volume", rows)
+    rows = _with_ids("volume", _rows(root, items, _VOLUME))
     times = _utc_times([row[2] for row in rows])
     return [
         Volume(
-            id=id,
-            zone=zone,
-            create_time=time,
-            status=status,
-            size=size if _SIZE.fullmatch(size) else "",
-            name=name,
-            description=description,
+            *(id, zone, time, status, size if _SIZE.fullmatch(size) else "", name, description),
             attachments=tuple(map(Attachment._make, islice(attached, int(number)))),
         )
         for (id, zone, _, status, size, name, description, number), time in zip(
@@ -247,9 +230,10 @@ def _table(items: str, fields: tuple[str, ...]) -> etree.XSLT:
     return etree.XSLT(etree.XML(stylesheet), access_control=etree.XSLTAccessControl.DENY_ALL)
 
 
-def _check_ids(what: str, rows: Iterable[Sequence[str]]) -> None:
+def _with_ids(what: str, rows: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
     if not all(row[0] for row in rows):
         raise UnreadableError(f"a {what} has no id")
+    return rows
 
 
 def _utc_times(times: Sequence[str]) -> Sequence[str]:
