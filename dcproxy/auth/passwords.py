@@ -5,7 +5,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import cache, partial
 from hashlib import blake2b
 from hmac import compare_digest
@@ -71,14 +70,6 @@ class LoginFailedError(ApiError):
         super().__init__(401, message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    name: str
-    secret: bytes = field(repr=False)
-    digest: bytes = field(repr=False)
-    matches: "Future[bool]" = field(default_factory=Future)
-
-
 class Passwords:
     """Verifies names and passwords, one at a time; addresses take turns.
 
@@ -92,8 +83,9 @@ class Passwords:
         self._key = token_bytes(blake2b.MAX_KEY_SIZE)
         self._verified: dict[str, bytes] = {}
         self._lock = threading.Lock()
-        self._waiting: dict[str, deque[_Attempt]] = {}  # by address; the first one is next
-        self._unfinished: dict[tuple[str, bytes], _Attempt] = {}
+        # Names, passwords and their digests by address; the first address is next.
+        self._waiting: dict[str, deque[tuple[str, bytes, bytes]]] = {}
+        self._unfinished: dict[tuple[str, bytes], Future[bool]] = {}
         self._is_working = False
 
     def verify(self, name: str, password: str, address: str, seconds: float) -> None:
@@ -110,13 +102,13 @@ class Passwords:
             raise LoginFailedError("The password is too long: a password has at most 72 bytes.")
         attempt = self._attempt(name, secret, digest, _client(address))
         try:
-            matches = attempt.matches.result(max(seconds, 0))
+            matches = attempt.result(max(seconds, 0))
         except TimeoutError:
             raise ApiError(502, "Too many passwords are being verified.") from None
         if not matches:
             raise LoginFailedError
 
-    def _attempt(self, name: str, secret: bytes, digest: bytes, client: str) -> _Attempt:
+    def _attempt(self, name: str, secret: bytes, digest: bytes, client: str) -> "Future[bool]":
         """Return the attempt with a name and a password, a new one unless there is one."""
         with self._lock:
             attempt = self._unfinished.get((name, digest))
@@ -125,45 +117,46 @@ class Passwords:
                 if len(queue) >= _MAX_WAITING:
                     message = "Too many passwords from this address are being verified."
                     raise ApiError(502, message, is_refusal=True)
-                attempt = _Attempt(name, secret, digest)
-                queue.append(attempt)
-                self._unfinished[name, digest] = attempt
+                queue.append((name, secret, digest))
+                attempt = self._unfinished[name, digest] = Future()
                 if not self._is_working:
                     threading.Thread(target=self._work, daemon=True).start()
                     self._is_working = True
             return attempt
 
     def _work(self) -> None:
-        while attempt := self._next():
+        while waiting := self._next():
+            name, secret, digest = waiting
+            attempt = self._unfinished[name, digest]
             try:
-                matches = _run_beside_event_loop(partial(self._matches, attempt))
+                matches = _run_beside_event_loop(partial(self._matches, name, secret))
             except Exception as error:
-                attempt.matches.set_exception(error)
+                attempt.set_exception(error)
             else:
                 if matches:
-                    self._verified[attempt.name] = attempt.digest
-                attempt.matches.set_result(matches)
-            del self._unfinished[attempt.name, attempt.digest]
+                    self._verified[name] = digest
+                attempt.set_result(matches)
+            del self._unfinished[name, digest]
 
-    def _next(self) -> _Attempt | None:
+    def _next(self) -> tuple[str, bytes, bytes] | None:
         with self._lock:
             client = next(iter(self._waiting), None)
             if client is None:
                 self._is_working = False
                 return None
             queue = self._waiting.pop(client)
-            attempt = queue.popleft()
+            waiting = queue.popleft()
             if queue:
                 self._waiting[client] = queue  # after all others
-            return attempt
+            return waiting
 
-    def _matches(self, attempt: _Attempt) -> bool:
-        hash = self._hashes.get(attempt.name, self._costliest)
-        if bcrypt.checkpw(attempt.secret, hash) and attempt.name in self._hashes:
+    def _matches(self, name: str, secret: bytes) -> bool:
+        hash = self._hashes.get(name, self._costliest)
+        if bcrypt.checkpw(secret, hash) and name in self._hashes:
             return True
         # Costs are powers of two: 2**5 + 2**5 + 2**6 + 2**7 is 2**8.
         for cost in range(_cost(hash), _cost(self._costliest)):
-            bcrypt.hashpw(attempt.secret, b"%s%02d%s" % (hash[:4], cost, hash[6:29]))
+            bcrypt.hashpw(secret, b"%s%02d%s" % (hash[:4], cost, hash[6:29]))
         return False
 
 
@@ -182,9 +175,7 @@ def _client(address: str) -> str:
 
 def _run_beside_event_loop(function: Callable[[], bool]) -> bool:
     """Call what computes for long; under gevent in a thread, since it would stop all requests."""
-    if is_module_patched("threading"):
-        return bool(_bcrypt_thread().apply(function))
-    return function()
+    return _bcrypt_thread().apply(function) if is_module_patched("threading") else function()
 
 
 @cache

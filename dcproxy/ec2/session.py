@@ -27,15 +27,8 @@ from botocore.loaders import Loader
 from dcproxy.settings import SettingError, Settings
 
 ACTIONS = (
-    "AttachVolume",
-    "CreateSnapshot",
-    "CreateVolume",
-    "DeleteSnapshot",
-    "DeleteVolume",
-    "DescribeAvailabilityZones",
-    "DescribeSnapshots",
-    "DescribeVolumes",
-    "DetachVolume",
+    *("AttachVolume", "CreateSnapshot", "CreateVolume", "DeleteSnapshot", "DeleteVolume"),
+    *("DescribeAvailabilityZones", "DescribeSnapshots", "DescribeVolumes", "DetachVolume"),
 )
 """The EC2 actions in use."""
 
