@@ -1,7 +1,7 @@
 """Deltacloud documents in JSON."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,47 +16,34 @@ from dcproxy.deltacloud.models import (
 )
 from dcproxy.deltacloud.urls import Urls, is_plain, segment
 
+HEADERS = {"Content-Type": "application/json"}
+
 _dump = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
-def headers() -> Mapping[str, str]:
-    """Return the headers of a response in this format."""
-    return {"Content-Type": "application/json"}
-
-
-def entry_point(provider: str | None, urls: Urls) -> str:
-    """Write the entry point; ``provider`` is the one that the request named."""
-    links = []
-    for name, collection in protocol.COLLECTIONS.items():
-        features = [
-            {"name": name, "rel": operation, "params": [{"name": parameter}]}
-            for name, operation, parameter in collection.features
-        ]
-        links.append({"rel": name, "href": urls.collection(name), "features": features})
-    provider = provider or protocol.DEFAULT_PROVIDER
-    api = {"version": protocol.VERSION, "driver": protocol.DRIVER, "provider": provider}
-    return _dump({"api": {**api, "links": links}})
+def document(name: str, value: Any, urls: Urls) -> str:
+    """Write one document; ``Renderer`` has the names and values."""
+    if name in _DOCUMENTS:
+        return _dump(_DOCUMENTS[name](urls, value))
+    return _dump({name: _values(name, urls)(value)})
 
 
 def collection(name: str, pages: Iterable[Sequence[Model]], urls: Urls) -> Iterator[str]:
     """Write the list of a collection."""
-    _, value_of = _MEMBERS[name]
+    value_of = _values(name.removesuffix("s"), urls)
     yield f'{{"{name}":['
     comma = ""
     for page in pages:
         if page:
-            yield comma + _dump(list(map(value_of(urls), page)))[1:-1]
+            yield comma + _dump(list(map(value_of, page)))[1:-1]
             comma = ","
     yield "]}"
 
 
-def member(collection: str, model: Model, urls: Urls) -> str:
-    """Write one member of a collection."""
-    name, value_of = _MEMBERS[collection]
-    return _dump({name: value_of(urls)(model)})
-
-
-def _snapshot_value(urls: Urls) -> Callable[[StorageSnapshot], dict[str, Any]]:
+def _values(name: str, urls: Urls) -> Callable[[Any], dict[str, Any]]:
+    """Return what makes the value of a member of a collection."""
+    if name != "storage_snapshot":
+        return partial(_MEMBERS[name], urls)
     return partial(
         _snapshot, urls.collection("storage_snapshots"), urls.collection("storage_volumes")
     )
@@ -117,11 +104,24 @@ def _realm(urls: Urls, realm: Realm) -> dict[str, Any]:
     }
 
 
+def _entry_point(urls: Urls, provider: str | None) -> dict[str, Any]:
+    links = []
+    for name, collection in protocol.COLLECTIONS.items():
+        features = [
+            {"name": name, "rel": operation, "params": [{"name": parameter}]}
+            for name, operation, parameter in collection.features
+        ]
+        links.append({"rel": name, "href": urls.collection(name), "features": features})
+    provider = provider or protocol.DEFAULT_PROVIDER
+    api = {"version": protocol.VERSION, "driver": protocol.DRIVER, "provider": provider}
+    return {"api": {**api, "links": links}}
+
+
 def _driver(driver: Driver) -> dict[str, Any]:
     return {"name": driver.name, "entrypoints": {driver.id: dict(driver.providers)}}
 
 
-def _collection_docs(urls: Urls, collection: protocol.Collection) -> dict[str, Any]:
+def _doc(urls: Urls, collection: protocol.Collection) -> dict[str, Any]:
     operations = [
         {
             "name": operation.name,
@@ -139,26 +139,19 @@ def _summary(urls: Urls, collection: protocol.Collection) -> dict[str, str]:
     return {"name": collection.name, "url": url, "description": collection.description}
 
 
-_MEMBERS: dict[str, tuple[str, Callable[[Urls], Callable[[Any], dict[str, Any]]]]] = {
-    "docs": ("docs", lambda urls: partial(_collection_docs, urls)),
-    "drivers": ("driver", lambda urls: lambda driver: {"id": driver.id, **_driver(driver)}),
-    "realms": ("realm", lambda urls: partial(_realm, urls)),
-    "storage_snapshots": ("storage_snapshot", _snapshot_value),
-    "storage_volumes": ("storage_volume", lambda urls: partial(_volume, urls)),
+def _error(urls: Urls, error: ErrorDocument) -> dict[str, Any]:
+    return {"code": error.status, "message": error.message, "error": error.code}
+
+
+_MEMBERS: dict[str, Callable[[Urls, Any], dict[str, Any]]] = {
+    "driver": lambda urls, driver: {"id": driver.id, **_driver(driver)},
+    "realm": _realm,
+    "storage_volume": _volume,
 }
-"""For each collection, the name of a member, and what makes the function of its value."""
-
-
-def drivers(drivers: Sequence[Driver], urls: Urls) -> str:
-    """Write the list of drivers."""
-    return _dump({driver.id: _driver(driver) for driver in drivers})
-
-
-def docs(urls: Urls) -> str:
-    """Write the list of documented collections."""
-    return _dump({"docs": [_summary(urls, each) for each in protocol.COLLECTIONS.values()]})
-
-
-def error(error: ErrorDocument, urls: Urls | None) -> str:
-    """Write an error."""
-    return _dump({"code": error.status, "message": error.message, "error": error.code})
+_DOCUMENTS: dict[str, Callable[[Urls, Any], dict[str, Any]]] = {
+    "doc": lambda urls, collection: {"docs": _doc(urls, collection)},
+    "docs": lambda urls, docs: {"docs": [_summary(urls, each) for each in docs]},
+    "drivers": lambda urls, drivers: {driver.id: _driver(driver) for driver in drivers},
+    "entry_point": _entry_point,
+    "error": _error,
+}

@@ -1,42 +1,34 @@
 """The format of a response: ``?format=`` decides, else ``Accept``."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from webob.acceptparse import create_accept_header
 
 from dcproxy.deltacloud import json_writer, xml_writer
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.html import writer as html_writer
-from dcproxy.deltacloud.models import Driver, ErrorDocument, Model
+from dcproxy.deltacloud.models import Model
 from dcproxy.deltacloud.urls import Urls
 
 
 class Renderer(Protocol):
-    """The documents of a format. A list is yielded in pieces: before, each page, after."""
+    """The module that writes the documents of a format; ``HEADERS`` are those of a response.
 
-    def headers(self) -> Mapping[str, str]:
-        """Return the headers of a response in this format."""
+    The documents, and the values that they show: ``entry_point`` (the provider that the request
+    named, or None), ``error`` (``ErrorDocument``), ``drivers`` and ``docs`` (the list of all), and
+    the members ``driver``, ``doc``, ``realm``, ``storage_snapshot`` and ``storage_volume``.
+    """
 
-    def entry_point(self, provider: str | None, urls: Urls) -> str:
-        """Write the entry point; ``provider`` is the one that the request named."""
+    HEADERS: dict[str, str]
+
+    def document(self, name: str, value: Any, urls: Urls) -> str:
+        """Write one document."""
 
     def collection(self, name: str, pages: Iterable[Sequence[Model]], urls: Urls) -> Iterator[str]:
-        """Write the list of a collection."""
-
-    def member(self, collection: str, model: Model, urls: Urls) -> str:
-        """Write one member of a collection."""
-
-    def drivers(self, drivers: Sequence[Driver], urls: Urls) -> str:
-        """Write the list of drivers."""
-
-    def docs(self, urls: Urls) -> str:
-        """Write the list of documented collections."""
-
-    def error(self, error: ErrorDocument, urls: Urls | None) -> str:
-        """Write an error; ``urls`` is None when the path of the request is unknown."""
+        """Write a list in pieces: before, each page, after."""
 
 
 class Format(NamedTuple):
@@ -57,7 +49,6 @@ FORMATS = {
     "json": Format("application/json", json_writer),
     "html": Format("text/html", html_writer),
 }
-_BY_MEDIA_TYPE = {format.media_type: format for format in FORMATS.values()}
 _ALIASES = {"text/xml": "application/xml", "application/xhtml+xml": "text/html"}
 """Media types that get the document of another one, which the response names."""
 
@@ -68,14 +59,11 @@ def choose(format_parameter: str | None, accept: str | None) -> Format:
     ``format_parameter`` is that of the query, ``accept`` the header; None where absent. Raises a
     406 ``ApiError`` for a format that does not exist.
     """
-    if format_parameter:
-        chosen = FORMATS.get(format_parameter)
-        if chosen is None:
-            raise ApiError(
-                406, f"There is no format {format_parameter!r}, only {', '.join(FORMATS)}."
-            )
-        return chosen
-    return _negotiate(accept)
+    if not format_parameter:
+        return _negotiate(accept)
+    if format_parameter in FORMATS:
+        return FORMATS[format_parameter]
+    raise ApiError(406, f"There is no format {format_parameter!r}, only {', '.join(FORMATS)}.")
 
 
 def choose_for_error(format_parameter: str | None, accept: str | None) -> Format:
@@ -89,17 +77,22 @@ def choose_for_error(format_parameter: str | None, accept: str | None) -> Format
 @lru_cache(maxsize=256)
 def _negotiate(accept: str | None) -> Format:
     ranges: dict[str, float] = {}
-    for media_range, quality, _, _ in create_accept_header(accept or None).parsed or ():
+    for media_range, weight, _, _ in create_accept_header(accept or None).parsed or ():
         # For WebOb, a range with a parameter (charset=utf-8) is another media type.
         name = media_range.partition(";")[0].lower()
         name = _ALIASES.get(name, name)
-        ranges[name] = max(quality, ranges.get(name, 0.0))
-    # Of equal offers, one that the client names comes before one that */* allows.
-    offers = sorted(_BY_MEDIA_TYPE, key=lambda media_type: media_type not in ranges)
-    header = ", ".join(f"{name};q={quality}" for name, quality in ranges.items())
-    acceptable = create_accept_header(header or None).acceptable_offers(offers)
-    if not acceptable:
-        raise ApiError(
-            406, f"None of the media types in Accept is available, only {', '.join(offers)}."
-        )
-    return _BY_MEDIA_TYPE[acceptable[0][0]]
+        ranges[name] = max(weight, ranges.get(name, 0.0))
+
+    def quality(media_type: str) -> float:
+        specific_first = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+        return next((ranges[name] for name in specific_first if name in ranges), 0.0)
+
+    def preference(format: Format) -> tuple[float, bool]:
+        # Of equal ones, one that the client names comes before one that */* allows.
+        return quality(format.media_type), format.media_type in ranges
+
+    best = max(FORMATS.values(), key=preference)
+    if ranges and not quality(best.media_type):
+        offers = ", ".join(format.media_type for format in FORMATS.values())
+        raise ApiError(406, f"None of the media types in Accept is available, only {offers}.")
+    return best

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from urllib.parse import parse_qsl
 from wsgiref.types import WSGIEnvironment
 
@@ -13,7 +14,6 @@ from dcproxy.deltacloud import negotiation, parameters, routes
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.negotiation import Format
 from dcproxy.deltacloud.protocol import DRIVER
-from dcproxy.deltacloud.routes import RouteMatch
 from dcproxy.deltacloud.urls import ENTRY_POINT, Matrix, Urls, canonical_path
 
 _FORM_PARAMETERS = {
@@ -33,13 +33,16 @@ _HOST = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """What the response to a request depends on, whatever is wrong with the request.
+class ApiRequest:
+    """One request, as far as it was read.
 
-    ``path`` is canonical, and ``matrix`` what it says about driver and provider. ``query`` is empty
-    when it cannot be read, ``host`` has its port and is empty when malformed, ``provider`` is None
-    when the request names none that exists. ``urls`` is None and ``id`` empty until the route is
-    known.
+    ``read_envelope`` sets what its response depends on, whatever is wrong with it: ``query`` is
+    empty when it cannot be read, ``host`` has its port and is empty when malformed, ``path`` is
+    canonical, ``matrix`` is what the path says about driver and provider, ``provider`` is None when
+    the request names none that exists. ``idempotency_key`` is the header as it was sent.
+
+    ``read_request`` sets ``handler``, which names its operation, ``id``, the member in its path,
+    and ``needs_caller``: the operation calls EC2. ``read_form`` sets ``form``.
     """
 
     format: Format
@@ -49,26 +52,18 @@ class Envelope:
     path: str
     matrix: Matrix
     provider: str | None
-    urls: Urls | None = None
-    id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiRequest(Envelope):
-    """One request.
-
-    ``handler`` names its operation, ``id`` the member in its path. ``query`` and ``form`` are its
-    parameters, ``idempotency_key`` is the header as it was sent. ``needs_caller``: the operation
-    calls EC2. ``takes_caller``: it may call EC2 when the caller is known.
-    """
-
-    urls: Urls
-    handler: str
-    needs_caller: bool
-    takes_caller: bool
     http_version: str
     idempotency_key: str | None
+    urls: Urls = field(default_factory=partial(Urls, ""))
+    handler: str = ""
+    id: str = ""
+    needs_caller: bool = False
     form: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def takes_caller(self) -> bool:
+        """Whether the operation may call EC2 when the caller is known."""
+        return self.needs_caller or self.handler.endswith(".new")
 
     @property
     def parameters(self) -> Mapping[str, str]:
@@ -76,76 +71,74 @@ class ApiRequest(Envelope):
         return {**self.query, **self.form}
 
 
-def read_envelope(http: Request, providers: Mapping[str, str]) -> Envelope:
+def read_envelope(http: Request, providers: Mapping[str, str]) -> ApiRequest:
     """Read what every response depends on. This cannot fail.
 
     ``providers`` maps the names that a request may use, in lower case, to providers.
     """
+    environ = http.environ
     try:
         query = parameters.query(http)
     except ApiError:
         query = {}
-    path, matrix = _path(http.environ)
-    provider = _named("provider", http.environ, dict(matrix), query)
-    return Envelope(
-        format=negotiation.choose_for_error(query.get("format"), http.environ.get("HTTP_ACCEPT")),
+    path, matrix = _path(environ)
+    return ApiRequest(
+        format=negotiation.choose_for_error(query.get("format"), environ.get("HTTP_ACCEPT")),
         query=query,
-        query_string=http.environ.get("QUERY_STRING", ""),
+        query_string=environ.get("QUERY_STRING", ""),
         host=_host(http),
         path=path,
         matrix=matrix,
-        provider=providers.get(provider.lower()),
+        provider=providers.get(_named("provider", environ, dict(matrix), query).lower()),
+        http_version=environ.get("SERVER_PROTOCOL", ""),
+        idempotency_key=environ.get("HTTP_IDEMPOTENCY_KEY"),
     )
 
 
 def read_request(
-    http: Request, envelope: Envelope, providers: Mapping[str, str], trusted_hosts: Collection[str]
+    http: Request, request: ApiRequest, providers: Mapping[str, str], trusted_hosts: Collection[str]
 ) -> ApiRequest:
-    """Read a request up to its body. Raises ``ApiError`` when it is wrong.
+    """Read the rest of a request up to its body. Raises ``ApiError`` when it is wrong.
 
     ``providers`` are those of ``read_envelope``. ``trusted_hosts`` are the host names that a
     request may use; empty allows any.
     """
-    environ = http.environ
-    query = envelope.query or parameters.query(http)
+    environ, path, host = http.environ, request.path, request.host
+    query = request.query or parameters.query(http)
     negotiation.choose(query.get("format"), environ.get("HTTP_ACCEPT"))
-    path, matrix = envelope.path, dict(envelope.matrix)
     try:
         environ.get("PATH_INFO", "").encode("latin-1").decode()
     except UnicodeDecodeError as error:
         raise ApiError(404, "There is nothing here: the path is not UTF-8.") from error
-    if len(matrix) != len(envelope.matrix):
+    if len(dict(request.matrix)) != len(request.matrix):
         raise ApiError(400, "A matrix parameter is repeated: driver and provider are given once.")
-    provider = _provider(environ, matrix, query, providers)
-    if not envelope.host:
+    _provider(environ, request, providers)
+    if not host:
         raise ApiError(400, "The Host header is missing, or is not a host name.")
     trusted = [name.lower() for name in trusted_hosts]
-    if trusted and not host_is_trusted(envelope.host.lower(), trusted):
-        raise ApiError(400, f"The host {envelope.host} is not served here.")
+    if trusted and not host_is_trusted(host.lower(), trusted):
+        raise ApiError(400, f"The host {host} is not served here.")
     application_url = _application_url(http)
     # Clients that cannot send DELETE name it in a header.
     override = http.headers.get("X-HTTP-Method-Override", "").upper()
     is_delete = http.method == "POST" and override == "DELETE"
-    match = routes.match("DELETE" if is_delete else http.method, path)
-    _check_origin(http, envelope.host)
-    needs_caller = not match.is_public or (
-        match.handler == "entry_point.show" and "force_auth" in query
-    )
-    return ApiRequest(
-        format=envelope.format,
-        query=query,
-        query_string=envelope.query_string,
-        host=envelope.host,
-        provider=provider,
-        urls=Urls(application_url, matrix.items(), _page(http, path, match, query)),
-        id=match.id,
-        path=path,
-        matrix=envelope.matrix,
-        handler=match.handler,
-        needs_caller=needs_caller,
-        takes_caller=needs_caller or match.handler.endswith(".new"),
-        http_version=environ.get("SERVER_PROTOCOL", ""),
-        idempotency_key=environ.get("HTTP_IDEMPOTENCY_KEY"),
+    route, id = routes.match("DELETE" if is_delete else http.method, path)
+    _check_origin(http, host)
+    # The page that the request has in every provider, without the entry point. Members are of one
+    # provider, and a page that a form has made cannot be requested again: their collection stands
+    # for them. The page of the driver, which offers the providers, is told another.
+    page = path.removeprefix(ENTRY_POINT) + (f"?{request.query_string}" if query else "")
+    if route.handler == "drivers.show":
+        page = query.get("page", "")
+    elif id or http.method not in {"GET", "HEAD"}:
+        page = f"/{route.handler.partition('.')[0]}"
+    return replace(
+        request,
+        urls=Urls(application_url, request.matrix, page),
+        handler=route.handler,
+        id=id,
+        needs_caller=not route.is_public
+        or (route.handler == "entry_point.show" and "force_auth" in query),
     )
 
 
@@ -166,9 +159,8 @@ def read_form(http: Request, request: ApiRequest, providers: Mapping[str, str]) 
         if not (error.status == 415 and needs_no_form):
             raise
         form = {}
-    sent = replace(request, form=form)
-    provider = _provider(http.environ, dict(request.matrix), sent.parameters, providers)
-    return replace(sent, provider=provider)
+    request = replace(request, form=form)
+    return replace(request, provider=_provider(http.environ, request, providers))
 
 
 def _application_url(http: Request) -> str:
@@ -218,20 +210,6 @@ def _path(environ: WSGIEnvironment) -> tuple[str, Matrix]:
     return canonical_path(path)
 
 
-def _page(http: Request, path: str, match: RouteMatch, query: Mapping[str, str]) -> str:
-    """Return the page that a request has in every provider, without the entry point.
-
-    Members are of one provider, and a page that a form has made cannot be requested again: their
-    collection stands for them. The page of the driver, which offers the providers, is told another.
-    """
-    if match.handler == "drivers.show":
-        return query.get("page", "")
-    if match.id or http.method not in {"GET", "HEAD"}:
-        return f"/{match.handler.partition('.')[0]}"
-    page = path.removeprefix(ENTRY_POINT)
-    return f"{page}?{http.query_string}" if query else page
-
-
 def _named(
     name: str, environ: WSGIEnvironment, matrix: Mapping[str, str], parameters: Mapping[str, str]
 ) -> str:
@@ -244,14 +222,13 @@ def _named(
 
 
 def _provider(
-    environ: WSGIEnvironment,
-    matrix: Mapping[str, str],
-    parameters: Mapping[str, str],
-    providers: Mapping[str, str],
+    environ: WSGIEnvironment, request: ApiRequest, providers: Mapping[str, str]
 ) -> str | None:
     """Return the provider that a request names, and check its driver; names have no case."""
-    driver = _named("driver", environ, matrix, parameters)
-    provider = _named("provider", environ, matrix, parameters)
+    driver, provider = (
+        _named(name, environ, dict(request.matrix), request.parameters)
+        for name in ("driver", "provider")
+    )
     if driver.lower() not in {"", DRIVER}:
         raise ApiError(400, f"There is no driver {driver!r}, only {DRIVER}.")
     if provider and provider.lower() not in providers:

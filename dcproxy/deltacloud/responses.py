@@ -4,6 +4,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha1
 from http import HTTPStatus
 
@@ -13,7 +14,7 @@ from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import ErrorDocument
 from dcproxy.deltacloud.negotiation import Format
 from dcproxy.deltacloud.protocol import DRIVER, SERVER
-from dcproxy.deltacloud.request import Envelope
+from dcproxy.deltacloud.request import ApiRequest
 from dcproxy.request_log import RequestLog
 
 HEADERS = {
@@ -37,8 +38,7 @@ def add_common_headers(response: Response, request_log: RequestLog) -> None:
 
 def document_response(format: Format, text: str, status: int = 200) -> Response:
     """Send a complete document, with its ``ETag``."""
-    body = text.encode()
-    headers = list(format.renderer.headers().items())
+    body, headers = text.encode(), list(format.renderer.HEADERS.items())
     response = Response(body, status=status, headerlist=headers, conditional_response=True)
     response.etag = sha1(body, usedforsecurity=False).hexdigest()
     return response
@@ -46,38 +46,33 @@ def document_response(format: Format, text: str, status: int = 200) -> Response:
 
 def streaming_response(format: Format, body: Iterator[bytes]) -> Response:
     """Send a document piece by piece."""
-    return Response(app_iter=body, headerlist=list(format.renderer.headers().items()))
+    return Response(app_iter=body, headerlist=list(format.renderer.HEADERS.items()))
 
 
-def error_response(envelope: Envelope, error: ApiError, request_log: RequestLog) -> Response:
+def error_response(request: ApiRequest, error: ApiError, request_log: RequestLog) -> Response:
     """Send an error in the format of its request.
 
     A 401 has a challenge. The message of a 5xx ends with the request id, by which the log line is
     found.
     """
-    message = error.message
-    if error.status >= 500:
-        message = f"{message} (X-Request-Id: {request_log.request_id})"
-    query, id = envelope.query, envelope.id
+    log_id = f" (X-Request-Id: {request_log.request_id})" if error.status >= 500 else ""
     reason = HTTPStatus(error.status).phrase
     document = ErrorDocument(
         status=error.status,
         reason=reason,
-        message=message,
+        message=f"{error.message}{log_id}",
         code=error.code or reason,
-        url="?".join(filter(None, (request_log.path, envelope.query_string))),
-        provider=envelope.provider or "",
-        parameters={**query, "id": id} if id else query,
+        url="?".join(filter(None, (request_log.path, request.query_string))),
+        provider=request.provider or "",
+        parameters={**request.query, "id": request.id} if request.id else request.query,
         parameter=error.parameter,
     )
-    renderer = envelope.format.renderer
-    text = error.write(document) if error.write else renderer.error(document, envelope.urls)
-    response = Response(
-        text.encode(), status=error.status, headerlist=list(renderer.headers().items())
-    )
-    response.headers.update(error.headers.items())
+    renderer = request.format.renderer
+    text = (error.write or partial(renderer.document, "error", urls=request.urls))(document)
+    headers = [*renderer.HEADERS.items(), *error.headers.items()]
+    response = Response(text.encode(), status=error.status, headerlist=headers)
     if error.status == 401:
-        response.www_authenticate = f'Basic realm="ec2-deltacloud@{envelope.host}"'
+        response.www_authenticate = f'Basic realm="ec2-deltacloud@{request.host}"'
     return response
 
 

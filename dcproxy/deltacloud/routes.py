@@ -51,15 +51,7 @@ ROUTES = (
 )
 
 METHODS_HANDLER = "docs.methods"
-"""The operation that answers OPTIONS."""
-
-
-class RouteMatch(NamedTuple):
-    """The operation that a request asks for, and of which member; ``id`` is empty without one."""
-
-    handler: str
-    is_public: bool
-    id: str
+"""The operation that answers OPTIONS of any path."""
 
 
 class _IdConverter(BaseConverter):
@@ -76,14 +68,14 @@ _MAP = Map(
 )
 
 
-def match(method: str, path: str) -> RouteMatch:
-    """Find the route of a request; ``path`` is canonical.
+def match(method: str, path: str) -> tuple[Route, str]:
+    """Return the route of a request, and the id in its canonical ``path``, else an empty text.
 
-    Each path has the method OPTIONS. Raises ``ApiError``: 404 for an unknown path, 405 with
-    ``Allow`` for a method that the path does not have.
+    Raises ``ApiError``: 404 for an unknown path, 405 with ``Allow`` for a method that the path does
+    not have.
     """
     if method == "OPTIONS" and allowed_methods(path):
-        return RouteMatch(METHODS_HANDLER, is_public=True, id="")
+        return Route(method, path, METHODS_HANDLER, is_public=True), ""
     try:
         route, values = _MAP.bind("", path_info=path).match(method=method)
     except MethodNotAllowed as error:
@@ -93,7 +85,7 @@ def match(method: str, path: str) -> RouteMatch:
         ) from error
     except HTTPException as error:
         raise ApiError(404, f"There is nothing at {path!r}.") from error
-    return RouteMatch(route.handler, route.is_public, values.get("id", ""))
+    return route, values.get("id", "")
 
 
 def allowed_methods(path: str) -> list[str]:

@@ -18,14 +18,16 @@ class Urls:
     """The hrefs of a response, with the host, the prefix and the provider of its request.
 
     ``page`` is what follows the entry point in the address of the page that another provider has
-    instead. ``region`` is that of EC2, empty while it is unknown: pages name it.
+    instead. ``region`` is that of EC2, empty while it is unknown: pages name it. Without
+    ``application_url``, the hrefs are not known, and pages link nothing.
     """
 
     def __init__(
-        self, application_url: str, matrix: Iterable[tuple[str, str]], page: str = ""
+        self, application_url: str, matrix: Iterable[tuple[str, str]] = (), page: str = ""
     ) -> None:
         self.page = page
         self.region = ""
+        self.are_known = bool(application_url)
         self._application_url = application_url
         parameters = "".join(f";{name}={quote(value, safe='')}" for name, value in matrix)
         self._entry_point = f"{application_url}{ENTRY_POINT}{parameters}"

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from webob import Response
+
 from dcproxy.auth.caller import Caller
-from dcproxy.deltacloud.negotiation import Renderer
 from dcproxy.deltacloud.request import ApiRequest
+from dcproxy.deltacloud.responses import document_response
 from dcproxy.deltacloud.urls import Urls
 from dcproxy.ec2.client import EC2Client
 from dcproxy.ec2.errors import EC2Error, Outcome
@@ -49,10 +51,11 @@ class ApiCall:
         """Return the call for a further page of a streamed list: each has its own time limit."""
         return replace(self, deadline=self.runtime.monotonic() + self.settings.deadline)
 
-    @property
-    def renderer(self) -> Renderer:
-        """The renderer of the response."""
-        return self.request.format.renderer
+    def respond(self, document: str, value: object, status: int = 200) -> Response:
+        """Send a document of ``Renderer``."""
+        format = self.request.format
+        text = format.renderer.document(document, value, self.urls)
+        return document_response(format, text, status)
 
     def ec2(
         self,

@@ -4,14 +4,13 @@ from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.protocol import COLLECTIONS
-from dcproxy.deltacloud.responses import document_response
 from dcproxy.deltacloud.routes import allowed_methods
 from dcproxy.operations.call import ApiCall
 
 
 def index(call: ApiCall) -> Response:
     """``GET /api/docs``."""
-    return document_response(call.request.format, call.renderer.docs(call.urls))
+    return call.respond("docs", COLLECTIONS.values())
 
 
 def show(call: ApiCall) -> Response:
@@ -19,8 +18,7 @@ def show(call: ApiCall) -> Response:
     name = call.request.id
     if name not in COLLECTIONS:
         raise ApiError(404, f"There is no collection {name!r}: there are {', '.join(COLLECTIONS)}.")
-    document = call.renderer.member("docs", COLLECTIONS[name], call.urls)
-    return document_response(call.request.format, document)
+    return call.respond("doc", COLLECTIONS[name])
 
 
 def methods(call: ApiCall) -> Response:

@@ -3,7 +3,6 @@
 from webob import Response
 
 from dcproxy.deltacloud.protocol import DEFAULT_PROVIDER
-from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.operations.call import ApiCall
@@ -11,11 +10,9 @@ from dcproxy.operations.call import ApiCall
 
 def show(call: ApiCall) -> Response:
     """``GET /api``; with ``force_auth`` it checks the credentials against EC2."""
-    request = call.request
-    if request.needs_caller:
+    if call.request.needs_caller:
         _check_credentials(call)
-    document = call.renderer.entry_point(request.provider, call.urls)
-    return document_response(request.format, document)
+    return call.respond("entry_point", call.request.provider)
 
 
 def redirect(call: ApiCall) -> Response:

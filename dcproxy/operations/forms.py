@@ -2,27 +2,52 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import ErrorDocument
+from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Page
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.translation import api_error
 
+Form = Callable[[ApiCall, ErrorDocument | None], str]
+"""Writes a form with the parameters of the request, and with what was wrong with them."""
+
+Operation = Callable[[ApiCall], Response]
 Record = TypeVar("Record")
 
 _CHOICES_SECONDS = 2.0
 
 
-def check_is_page(call: ApiCall) -> None:
-    """Raise a 406 ``ApiError`` for a form that is requested as anything but a page."""
+def new(call: ApiCall, form: Form) -> Response:
+    """Send a form. Raises a 406 ``ApiError`` when it is requested as anything but a page."""
     if not call.request.format.is_page:
         raise ApiError(406, "This form is available as text/html only.")
+    return document_response(call.request.format, form(call, None))
+
+
+def shown_again(form: Form) -> Callable[[Operation], Operation]:
+    """Decorate an operation: when it fails, a page has ``form`` again. It raises ``ApiError``."""
+
+    def decorate(operation: Operation) -> Operation:
+        @wraps(operation)
+        def operation_or_form(call: ApiCall) -> Response:
+            try:
+                return operation(call)
+            except (ApiError, EC2Error) as error:
+                failure = api_error(error)
+                if call.request.format.is_page:
+                    failure.write = partial(form, call)
+                raise failure from failure.__cause__
+
+        return operation_or_form
+
+    return decorate
 
 
 def choices(
@@ -38,21 +63,3 @@ def choices(
     except (ApiError, EC2Error):
         return ()
     return page.records
-
-
-def create_or_form(
-    call: ApiCall,
-    create: Callable[[ApiCall], Response],
-    form: Callable[[ApiCall, ErrorDocument], str],
-) -> Response:
-    """Run ``create``. When it fails, a page has ``form`` again, with what the person filled in.
-
-    Raises ``ApiError``.
-    """
-    try:
-        return create(call)
-    except (ApiError, EC2Error) as error:
-        failure = api_error(error)
-        if call.request.format.is_page:
-            failure.write = partial(form, call)
-        raise failure from failure.__cause__

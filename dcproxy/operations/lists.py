@@ -70,11 +70,11 @@ def list_response(
     # The first page comes before the status line, so that its error still has a status.
     first = next(pages)
     records = chain([first.records], map(attrgetter("records"), pages))
-    render = render or call.renderer.collection
-    texts = render(collection, map(translate, records), call.urls)
+    format = call.request.format
+    texts = (render or format.renderer.collection)(collection, map(translate, records), call.urls)
     if not first.next_token:
-        return document_response(call.request.format, "".join(texts))
-    return streaming_response(call.request.format, _stream(call, texts))
+        return document_response(format, "".join(texts))
+    return streaming_response(format, _stream(call, texts))
 
 
 def _stream(call: ApiCall, texts: Iterator[str]) -> Iterator[bytes]:

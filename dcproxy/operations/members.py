@@ -3,21 +3,18 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import StorageSnapshot, StorageVolume
-from dcproxy.deltacloud.responses import document_response
 from dcproxy.deltacloud.routes import allowed_methods
 from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Page
 from dcproxy.operations import lists, translation
 from dcproxy.operations.call import ApiCall
-
-Record = TypeVar("Record")
 
 _RELOAD_SECONDS = 5
 
@@ -28,25 +25,36 @@ def id_pattern(prefix: str) -> re.Pattern[str]:
 
 
 class Kind(NamedTuple):
-    """The members of a collection; ``noun`` is what actions and parameters of EC2 call them."""
+    """The members of a collection.
+
+    ``noun`` is what actions and parameters of EC2 call them, ``parse`` reads a list of them.
+    """
 
     collection: str
     noun: str
     id: re.Pattern[str]
+    parse: Callable[[bytes], Page[Any]]
     translate: Callable[[Sequence[Any]], Sequence[StorageSnapshot | StorageVolume]]
 
 
-SNAPSHOTS = Kind("storage_snapshots", "Snapshot", id_pattern("snap"), translation.storage_snapshots)
-VOLUMES = Kind("storage_volumes", "Volume", id_pattern("vol"), translation.storage_volumes)
+SNAPSHOTS = Kind(
+    "storage_snapshots",
+    "Snapshot",
+    id_pattern("snap"),
+    reader.snapshots,
+    translation.storage_snapshots,
+)
+DETAILED_SNAPSHOTS = SNAPSHOTS._replace(parse=reader.detailed_snapshots)
+VOLUMES = Kind(
+    "storage_volumes", "Volume", id_pattern("vol"), reader.volumes, translation.storage_volumes
+)
 
 
-def find(
-    call: ApiCall, kind: Kind, parse: Callable[[bytes], Page[Record]], id: str, **params: Any
-) -> Record:
-    """Ask EC2 for a member. Raises ``EC2Error``, and a 404 ``ApiError`` when there is none."""
+def find(call: ApiCall, kind: Kind, id: str, **params: Any) -> Any:
+    """Return a record of EC2. Raises ``EC2Error``, and a 404 ``ApiError`` when there is none."""
     _check_id(kind, id)
     params[f"{kind.noun}Ids"] = [id]
-    page = call.ec2(parse, f"Describe{kind.noun}s", **params)
+    page = call.ec2(kind.parse, f"Describe{kind.noun}s", **params)
     if not page.records:
         raise ApiError(404, f"There is no {kind.collection[:-1].replace('_', ' ')} {id}.")
     return page.records[0]
@@ -57,16 +65,14 @@ def _check_id(kind: Kind, id: str) -> None:
         raise ApiError(404, f"There is no {id!r}: that is not an id of EC2.")
 
 
-def find_all(
-    call: ApiCall, kind: Kind, parse: Callable[[bytes], Page[Record]], **params: Any
-) -> Iterator[Page[Record]]:
+def find_all(call: ApiCall, kind: Kind, **params: Any) -> Iterator[Page[Any]]:
     """List the members page by page; ``?id=`` leaves that one. Raises ``EC2Error``."""
     id = call.request.query.get("id")
     if id is not None:
         # EC2 takes either ids or a page size.
-        return lists.one_or_none(lambda: find(call, kind, parse, id, **params))
+        return lists.one_or_none(lambda: find(call, kind, id, **params))
     page_size = call.settings.page_size
-    return lists.paginate(call, parse, f"Describe{kind.noun}s", MaxResults=page_size, **params)
+    return lists.paginate(call, kind.parse, f"Describe{kind.noun}s", MaxResults=page_size, **params)
 
 
 def member_response(call: ApiCall, kind: Kind, record: object, status: int = 200) -> Response:
@@ -76,8 +82,7 @@ def member_response(call: ApiCall, kind: Kind, record: object, status: int = 200
     header does what ``<meta http-equiv="refresh">`` does.
     """
     [model] = kind.translate([record])
-    document = call.renderer.member(kind.collection, model, call.urls)
-    response = document_response(call.request.format, document, status)
+    response = call.respond(kind.collection.removesuffix("s"), model, status)
     href = call.urls.member(kind.collection, model.id)
     if status == 201:
         response.location = href
@@ -87,7 +92,7 @@ def member_response(call: ApiCall, kind: Kind, record: object, status: int = 200
     return response
 
 
-def delete(call: ApiCall, kind: Kind) -> Response:
+def delete(kind: Kind, call: ApiCall) -> Response:
     """Delete the member that the path names, and return 204.
 
     Raises ``EC2Error``, and a 404 ``ApiError`` for what cannot be an id.
@@ -104,7 +109,7 @@ def delete(call: ApiCall, kind: Kind) -> Response:
     return Response(status=204)
 
 
-def delete_by_post(call: ApiCall, kind: Kind) -> Response:
+def delete_by_post(kind: Kind, call: ApiCall) -> Response:
     """Delete for a POST with ``_method=delete``, as HTML forms send it; then go to the collection.
 
     Raises as ``delete``, and a 405 ``ApiError`` for any other POST.
@@ -116,7 +121,7 @@ def delete_by_post(call: ApiCall, kind: Kind) -> Response:
             "POST is allowed here only with the parameter _method=delete.",
             headers={"Allow": ", ".join(allowed_methods(request.path))},
         )
-    response = delete(call, kind)
+    response = delete(kind, call)
     return see_other(call.urls.collection(kind.collection)) if request.format.is_page else response
 
 

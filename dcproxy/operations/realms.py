@@ -3,7 +3,6 @@
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
-from dcproxy.deltacloud.responses import document_response
 from dcproxy.ec2 import reader
 from dcproxy.ec2.records import Zone
 from dcproxy.operations import translation
@@ -23,8 +22,7 @@ def index(call: ApiCall) -> Response:
 def show(call: ApiCall) -> Response:
     """``GET /api/realms/:id``."""
     [realm] = translation.realms([_zone(call, call.request.id)])
-    document = call.renderer.member("realms", realm, call.urls)
-    return document_response(call.request.format, document)
+    return call.respond("realm", realm)
 
 
 def _zone(call: ApiCall, name: str) -> Zone:

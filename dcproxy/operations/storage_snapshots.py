@@ -1,7 +1,7 @@
 """Storage snapshots: the four operations of the API page, and the form for browsers."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,14 +9,13 @@ from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.html import writer as html_writer
-from dcproxy.deltacloud.models import ErrorDocument, StorageVolume
-from dcproxy.deltacloud.responses import document_response
+from dcproxy.deltacloud.models import ErrorDocument
 from dcproxy.ec2 import reader
-from dcproxy.ec2.records import DetailedSnapshot, Page
+from dcproxy.ec2.records import DetailedSnapshot, Page, Volume
 from dcproxy.operations import forms, lists, members, translation
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.creating.snapshot import create_snapshot
-from dcproxy.operations.members import SNAPSHOTS, VOLUMES
+from dcproxy.operations.members import DETAILED_SNAPSHOTS, SNAPSHOTS, VOLUMES
 from dcproxy.settings import OWNERS
 
 _FILTERS = {
@@ -26,36 +25,28 @@ _FILTERS = {
 }
 """The filters of EC2 that search for a text of such a shape; the first one that fits counts."""
 
-_OFFERED_VOLUMES = 500
+_MAX_CHOICES = 500
 
 
 def index(call: ApiCall) -> Response:
-    """``GET /api/storage_snapshots``; ``?id=`` leaves that one, ``?owner_id=`` those of owners."""
-    if call.request.format.is_page:
-        return _index_page(call)
-    owner_id = call.request.query.get("owner_id", "")
-    pages = members.find_all(call, SNAPSHOTS, reader.snapshots, **_owners(call, owner_id))
-    return lists.list_response(call, "storage_snapshots", pages, translation.storage_snapshots)
+    """``GET /api/storage_snapshots``; ``?id=`` leaves that one, ``?owner_id=`` those of owners.
 
-
-def _index_page(call: ApiCall) -> Response:
-    """Send the list as a page: ``?search=`` leaves what it finds.
-
-    People rarely want the public snapshots of everyone, so they get their own by default.
+    ``?search=`` leaves what it finds, in pages only. People rarely want the public snapshots of
+    everyone, so pages have their own by default.
     """
     query = call.request.query
-    default = "" if "id" in query or call.settings.owners else "self"
+    is_page = call.request.format.is_page
+    default = "self" if is_page and "id" not in query and not call.settings.owners else ""
     owner_id = query.get("owner_id", default)
-    search = query.get("search", "").strip()
+    owners = _owners(call, owner_id)
+    search = query.get("search", "").strip() if is_page else ""
     if search and "id" not in query:
-        pages = _search(call, search, _owners(call, owner_id))
+        pages = _search(call, search, owners)
     else:
-        pages = members.find_all(
-            call, SNAPSHOTS, reader.detailed_snapshots, **_owners(call, owner_id)
-        )
-    render = partial(html_writer.collection, search=search, owner_id=owner_id)
+        pages = members.find_all(call, DETAILED_SNAPSHOTS if is_page else SNAPSHOTS, **owners)
+    page = partial(html_writer.collection, search=search, owner_id=owner_id)
     return lists.list_response(
-        call, "storage_snapshots", pages, translation.storage_snapshots, render
+        call, "storage_snapshots", pages, translation.storage_snapshots, page if is_page else None
     )
 
 
@@ -102,32 +93,32 @@ def _owners(call: ApiCall, text: str) -> dict[str, Any]:
 
 def show(call: ApiCall) -> Response:
     """``GET /api/storage_snapshots/:id``."""
-    is_page = call.request.format.is_page
-    parse: Callable[..., Page[Any]] = reader.detailed_snapshots if is_page else reader.snapshots
-    return members.member_response(
-        call, SNAPSHOTS, members.find(call, SNAPSHOTS, parse, call.request.id)
-    )
+    kind = DETAILED_SNAPSHOTS if call.request.format.is_page else SNAPSHOTS
+    return members.member_response(call, kind, members.find(call, kind, call.request.id))
 
 
 def new(call: ApiCall) -> Response:
     """``GET /api/storage_snapshots/new``: a form, available as HTML only."""
-    forms.check_is_page(call)
-    volumes = _offered_volumes(call)
-    form = html_writer.new_storage_snapshot(call.request.query, call.urls, volumes)
-    return document_response(call.request.format, form)
+    return forms.new(call, _form)
 
 
-def _offered_volumes(call: ApiCall) -> Sequence[StorageVolume]:
-    volumes = forms.choices(call, reader.volumes, "DescribeVolumes", MaxResults=_OFFERED_VOLUMES)
-    return translation.storage_volumes(volumes)
+def _form(call: ApiCall, error: ErrorDocument | None) -> str:
+    volumes: Sequence[Volume] = ()
+    if error is None or error.parameter == "volume_id":
+        volumes = forms.choices(call, reader.volumes, "DescribeVolumes", MaxResults=_MAX_CHOICES)
+    return html_writer.document(
+        "new_storage_snapshot",
+        None,
+        call.urls,
+        values=call.request.parameters,
+        error=error,
+        volumes=translation.storage_volumes(volumes),
+    )
 
 
+@forms.shown_again(_form)
 def create(call: ApiCall) -> Response:
     """``POST /api/storage_snapshots`` with ``volume_id``, ``name`` and ``description``."""
-    return forms.create_or_form(call, _create, _filled_form)
-
-
-def _create(call: ApiCall) -> Response:
     params = call.request.parameters
     volume_id = params.get("volume_id", "")
     if not VOLUMES.id.fullmatch(volume_id):
@@ -143,16 +134,5 @@ def _create(call: ApiCall) -> Response:
     return members.member_response(call, SNAPSHOTS, snapshot, 201)
 
 
-def _filled_form(call: ApiCall, document: ErrorDocument) -> str:
-    volumes = _offered_volumes(call) if document.parameter == "volume_id" else ()
-    return html_writer.new_storage_snapshot(call.request.parameters, call.urls, volumes, document)
-
-
-def destroy(call: ApiCall) -> Response:
-    """``DELETE /api/storage_snapshots/:id``."""
-    return members.delete(call, SNAPSHOTS)
-
-
-def destroy_by_post(call: ApiCall) -> Response:
-    """``POST /api/storage_snapshots/:id`` with ``_method=delete``, as HTML forms send it."""
-    return members.delete_by_post(call, SNAPSHOTS)
+destroy = partial(members.delete, SNAPSHOTS)
+destroy_by_post = partial(members.delete_by_post, SNAPSHOTS)

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.html import writer as html_writer
-from dcproxy.deltacloud.models import ErrorDocument, Realm
-from dcproxy.deltacloud.responses import document_response
+from dcproxy.deltacloud.models import ErrorDocument
 from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error
-from dcproxy.ec2.records import Volume
+from dcproxy.ec2.records import Volume, Zone
 from dcproxy.operations import forms, lists, members, translation
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.creating.volume import attach_volume, create_volume, detach_volume
@@ -25,7 +25,7 @@ MAX_CAPACITY = 65_536
 
 def index(call: ApiCall) -> Response:
     """``GET /api/storage_volumes``; ``?id=`` leaves that one."""
-    pages = members.find_all(call, VOLUMES, reader.volumes)
+    pages = members.find_all(call, VOLUMES)
     return lists.list_response(call, "storage_volumes", pages, translation.storage_volumes)
 
 
@@ -36,25 +36,29 @@ def show(call: ApiCall) -> Response:
 
 def new(call: ApiCall) -> Response:
     """``GET /api/storage_volumes/new``: a form, available as HTML only."""
-    forms.check_is_page(call)
-    form = html_writer.new_storage_volume(call.request.query, call.urls, _offered_realms(call))
-    return document_response(call.request.format, form)
+    return forms.new(call, _form)
 
 
-def _offered_realms(call: ApiCall) -> Sequence[Realm]:
-    realms = translation.realms(forms.choices(call, reader.zones, "DescribeAvailabilityZones"))
-    return [realm for realm in realms if realm.limit is None]
+def _form(call: ApiCall, error: ErrorDocument | None) -> str:
+    zones: Sequence[Zone] = ()
+    if error is None or error.parameter:
+        zones = forms.choices(call, reader.zones, "DescribeAvailabilityZones")
+    return html_writer.document(
+        "new_storage_volume",
+        None,
+        call.urls,
+        values=call.request.parameters,
+        error=error,
+        realms=[realm for realm in translation.realms(zones) if realm.limit is None],
+    )
 
 
+@forms.shown_again(_form)
 def create(call: ApiCall) -> Response:
     """``POST /api/storage_volumes``; all parameters are optional.
 
     They are ``snapshot_id``, ``capacity``, ``realm_id``, ``name`` and ``description``.
     """
-    return forms.create_or_form(call, _create, _filled_form)
-
-
-def _create(call: ApiCall) -> Response:
     params = call.request.parameters
     volume = create_volume(
         call,
@@ -67,27 +71,23 @@ def _create(call: ApiCall) -> Response:
     return members.member_response(call, VOLUMES, volume, 201)
 
 
-def _filled_form(call: ApiCall, document: ErrorDocument) -> str:
-    realms = _offered_realms(call) if document.parameter else ()
-    return html_writer.new_storage_volume(call.request.parameters, call.urls, realms, document)
+destroy = partial(members.delete, VOLUMES)
+destroy_by_post = partial(members.delete_by_post, VOLUMES)
 
 
-def destroy(call: ApiCall) -> Response:
-    """``DELETE /api/storage_volumes/:id``."""
-    return members.delete(call, VOLUMES)
+def _filled_page(call: ApiCall, error: ErrorDocument | None) -> str:
+    try:
+        [model] = translation.storage_volumes([_volume(call)])
+    except (ApiError, EC2Error):
+        return html_writer.document("error", error, call.urls)
+    return html_writer.document(
+        "storage_volume", model, call.urls, values=call.request.parameters, error=error
+    )
 
 
-def destroy_by_post(call: ApiCall) -> Response:
-    """``POST /api/storage_volumes/:id`` with ``_method=delete``, as HTML forms send it."""
-    return members.delete_by_post(call, VOLUMES)
-
-
+@forms.shown_again(_filled_page)
 def attach(call: ApiCall) -> Response:
     """``POST /api/storage_volumes/:id/attach`` with ``instance_id``, and perhaps ``device``."""
-    return forms.create_or_form(call, _attach, _filled_page)
-
-
-def _attach(call: ApiCall) -> Response:
     instance_id = _instance_id(call)
     if not instance_id:
         raise _missing_instance("it takes the id of the instance to attach the volume to")
@@ -95,15 +95,12 @@ def _attach(call: ApiCall) -> Response:
     return _accepted(call, attach_volume(call, _volume(call), instance_id, device))
 
 
+@forms.shown_again(_filled_page)
 def detach(call: ApiCall) -> Response:
     """``POST /api/storage_volumes/:id/detach``.
 
     ``instance_id`` is needed for a volume that is attached to several instances.
     """
-    return forms.create_or_form(call, _detach, _filled_page)
-
-
-def _detach(call: ApiCall) -> Response:
     instance_id = _instance_id(call)
     volume = _volume(call)
     mounts = volume.mounts
@@ -123,14 +120,6 @@ def _missing_instance(reason: str) -> ApiError:
     return ApiError(400, f"instance_id is missing: {reason}.", parameter="instance_id")
 
 
-def _filled_page(call: ApiCall, document: ErrorDocument) -> str:
-    try:
-        [model] = translation.storage_volumes([_volume(call)])
-    except (ApiError, EC2Error):
-        return html_writer.error(document, call.urls)
-    return html_writer.storage_volume(model, call.urls, call.request.parameters, document)
-
-
 def _accepted(call: ApiCall, volume: Volume) -> Response:
     if call.request.format.is_page:
         return members.see_other(call.urls.member("storage_volumes", volume.id))
@@ -138,7 +127,8 @@ def _accepted(call: ApiCall, volume: Volume) -> Response:
 
 
 def _volume(call: ApiCall) -> Volume:
-    return members.find(call, VOLUMES, reader.volumes, call.request.id)
+    volume: Volume = members.find(call, VOLUMES, call.request.id)
+    return volume
 
 
 def _id_parameter(call: ApiCall, name: str, pattern: re.Pattern[str], example: str) -> str:

@@ -34,7 +34,9 @@ def read_xml(text):
 
 
 def test_snapshot_in_xml_matches_the_api_page():
-    assert xml_writer.member(COLLECTION, SNAPSHOT._replace(description="d & e"), URLS) == (
+    assert xml_writer.document(
+        "storage_snapshot", SNAPSHOT._replace(description="d & e"), URLS
+    ) == (
         "<?xml version='1.0' encoding='utf-8' ?>\n"
         "<storage_snapshot href='http://localhost:3001/api/storage_snapshots/snap-45b8d024'"
         " id='snap-45b8d024'>\n"
@@ -49,7 +51,7 @@ def test_snapshot_in_xml_matches_the_api_page():
 
 
 def test_snapshot_in_json():
-    assert json.loads(json_writer.member(COLLECTION, SNAPSHOT, URLS)) == {
+    assert json.loads(json_writer.document("storage_snapshot", SNAPSHOT, URLS)) == {
         "storage_snapshot": {
             "id": "snap-45b8d024",
             "href": "http://localhost:3001/api/storage_snapshots/snap-45b8d024",
@@ -68,13 +70,12 @@ def test_snapshot_in_json():
 
 def test_missing_fields_of_a_snapshot_are_omitted():
     bare = SNAPSHOT._replace(volume_id="", volume_is_known=False, created="", created_iso="")
-    assert [child.tag for child in read_xml(xml_writer.member(COLLECTION, bare, URLS))] == [
-        "name",
-        "state",
-    ]
-    in_json = json.loads(json_writer.member(COLLECTION, bare, URLS))["storage_snapshot"]
+    assert [
+        child.tag for child in read_xml(xml_writer.document("storage_snapshot", bare, URLS))
+    ] == ["name", "state"]
+    in_json = json.loads(json_writer.document("storage_snapshot", bare, URLS))["storage_snapshot"]
     assert (in_json["created"], in_json["storage_volume"]) == (None, None)
-    html_writer.member(COLLECTION, bare, URLS)
+    html_writer.document("storage_snapshot", bare, URLS)
 
 
 @pytest.mark.parametrize("documents", [xml_writer, json_writer, html_writer])
@@ -96,18 +97,18 @@ def test_list_is_rendered_page_by_page(documents):
 def test_any_text_survives_every_format(name, description):
     snapshot = SNAPSHOT._replace(name=name, description=description)
     expected = (name, description)
-    root = read_xml(xml_writer.member(COLLECTION, snapshot, URLS))
+    root = read_xml(xml_writer.document("storage_snapshot", snapshot, URLS))
     assert (root.findtext("name", ""), root.findtext("description", "")) == expected
-    value = json.loads(json_writer.member(COLLECTION, snapshot, URLS))["storage_snapshot"]
+    value = json.loads(json_writer.document("storage_snapshot", snapshot, URLS))["storage_snapshot"]
     assert (value["name"], value["description"] or "") == expected
-    page = BeautifulSoup(html_writer.member(COLLECTION, snapshot, URLS), "html.parser")
+    page = BeautifulSoup(html_writer.document("storage_snapshot", snapshot, URLS), "html.parser")
     assert page.find("dd").text == expected[0]
 
 
 @given(st.text(), st.text(), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_error_in_xml_is_always_well_formed(message, url, parameters):
     error = ErrorDocument(400, "Bad Request", message, "", url, "", parameters)
-    text = xml_writer.error(error, URLS)
+    text = xml_writer.document("error", error, URLS)
     root = read_xml(text.encode("utf-8", "replace").decode())
     assert len(root.findall("request/param")) == len(parameters)
 
@@ -126,7 +127,7 @@ def test_white_space_in_attributes_survives():
         mounts=[Mount("i-1a2b3c4d", text)],
         actions=(),
     )
-    document = xml_writer.member("storage_volumes", volume, URLS)
+    document = xml_writer.document("storage_volume", volume, URLS)
     assert "name=' a&#9;b&#10;c&#13;d '" in document
     root = read_xml(document)
     assert root.find("mount/device").get("name") == text
@@ -137,7 +138,7 @@ def test_white_space_in_attributes_survives():
 def test_any_text_survives_in_attributes(text, space):
     url = f"/api?id={space}{text}{space}"
     error = ErrorDocument(400, "Bad Request", "", "", url, "", {url: url})
-    root = read_xml(xml_writer.error(error, URLS))
+    root = read_xml(xml_writer.document("error", error, URLS))
     assert root.get("url") == root.find("request/param").get("name") == url
 
 
