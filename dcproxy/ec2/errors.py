@@ -195,12 +195,10 @@ def failure(error: Exception, region: str, url: str, *, is_sent: bool) -> EC2Err
     """Translate whatever else went wrong with a request to ``url``."""
     chain = list(_chain(error))
     who, root = f"EC2 in {region}", str(chain[-1])
-    # botocore raises errors of many types for error documents that it cannot parse.
-    kind, what = (
-        ("unreadable", "sent a response that cannot be read")
-        if is_sent
-        else ("other", "could not be called")
-    )
+    kind, what = "other", "could not be called"
+    if is_sent:
+        # botocore raises errors of many types for error documents that it cannot parse.
+        chain.append(UnreadableError())
     for type, *found in _FAILURES:
         if any(isinstance(each, type) for each in chain):
             kind, what = found

@@ -20,10 +20,9 @@ class Snapshot(NamedTuple):
 
 
 class DetailedSnapshot(NamedTuple):
-    """The fields of a ``Snapshot`` and those that only pages show.
+    """A ``Snapshot`` with the fields that only pages show.
 
-    ``progress`` is a percentage such as ``80%``, ``volume_size`` is in GiB, ``encrypted`` is
-    ``true`` or ``false``.
+    ``progress`` is such as ``80%``, ``volume_size`` in GiB, ``encrypted`` ``true`` or ``false``.
     """
 
     id: str
@@ -46,7 +45,7 @@ class TaggedSnapshot(NamedTuple):
 
     @property
     def creation_order(self) -> tuple[str, str]:
-        """A key that sorts snapshots from the oldest to the youngest."""
+        """Sorts snapshots from the oldest to the youngest."""
         return self.snapshot.start_time, self.snapshot.id
 
     @property
@@ -56,7 +55,7 @@ class TaggedSnapshot(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """A volume that is being attached to an instance, is attached, or is being detached.
+    """A volume at an instance.
 
     ``status`` is ``attaching``, ``attached``, ``detaching``, ``detached``, or ``busy``: it is being
     detached, and the instance has not released it.
@@ -90,10 +89,7 @@ class Volume(NamedTuple):
 
 
 class Zone(NamedTuple):
-    """An availability zone, with its state such as ``available``.
-
-    ``type`` is ``availability-zone``, ``local-zone`` or ``wavelength-zone``.
-    """
+    """``type`` is ``availability-zone``, ``local-zone`` or ``wavelength-zone``."""
 
     name: str
     state: str

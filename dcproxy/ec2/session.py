@@ -48,10 +48,7 @@ class AccessKey:
 
 @dataclass(slots=True)
 class Sending:
-    """A request to EC2: the key that signs it; whether its first byte may have left.
-
-    The bytes of a CONNECT to a proxy do not count.
-    """
+    """A request to EC2: its key; whether its first byte may have left, that of CONNECT aside."""
 
     access_key: AccessKey
     has_begun: bool = False
@@ -122,14 +119,9 @@ def isolated_session() -> botocore.session.Session:
 
 
 @cache
-def builtin_models() -> Loader:
+def builtin_models(loader: type[Loader] = Loader) -> Loader:
     """Return a loader of the models that botocore contains, and of none of the host."""
-    return Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
-
-
-@cache
-def _models_in_use() -> Loader:
-    return _ActionsInUse([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    return loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 def callers_session() -> botocore.session.Session:
@@ -138,7 +130,7 @@ def callers_session() -> botocore.session.Session:
     for name in ("botocore.auth", "botocore.endpoint", "botocore.parsers"):
         logging.getLogger(name).addFilter(_is_above_debug)
     session = isolated_session()
-    session.register_component("data_loader", _models_in_use())
+    session.register_component("data_loader", builtin_models(_ActionsInUse))
     callers_key = SimpleNamespace(load_credentials=_CallersKey)
     session.register_component("credential_provider", callers_key)
     return session
@@ -196,14 +188,11 @@ def _is_error_document(body: bytes) -> bool:
 
 
 def request_id(result: Mapping[str, Any]) -> list[str]:
-    """Return the request id that AWS support asks for, in a list; without one it is empty.
-
-    AWS sends it in a header and in the document, private clouds in the document only.
-    """
+    """Return the request id that AWS support asks for, in a list; without one it is empty."""
     metadata = result.get("ResponseMetadata", {})
-    in_header = metadata.get("HTTPHeaders", {}).get("x-amzn-requestid")
-    request_id = in_header or metadata.get("RequestId")
-    return [request_id] if isinstance(request_id, str) and request_id else []
+    # Private clouds send it in the document only.
+    id = metadata.get("HTTPHeaders", {}).get("x-amzn-requestid") or metadata.get("RequestId")
+    return [id] if isinstance(id, str) and id else []
 
 
 def check_ca_bundle(session: botocore.session.Session) -> None:
