@@ -30,8 +30,9 @@ class Caller:
 class Callers:
     """Identifies callers by the password of an account, or by their own access key.
 
-    ``regions`` are those of EC2. ``record`` is told "ok" or "failed" after each attempt to obtain
-    the credentials of an account. Raises ``SettingError`` for files of accounts that are wrong.
+    ``accounts`` is the number of accounts, ``regions`` are those of EC2. ``record`` is told "ok" or
+    "failed" after each attempt to obtain the credentials of an account. Raises ``SettingError`` for
+    files of accounts that are wrong.
     """
 
     def __init__(
@@ -48,17 +49,13 @@ class Callers:
         hashes = read_passwords(Path(settings.accounts)) if settings.accounts else {}
         self._passwords = Passwords(hashes)
         self._profiles = read_profiles(settings, hashes, runtime, record) if hashes else {}
+        self.accounts = len(self._profiles)
         for name, profile in self._profiles.items():
             if profile.region and profile.region not in regions:
                 raise SettingError(
                     f"{settings.aws_config}: [profile {name}] has the region {profile.region!r}: "
                     f"the regions are {', '.join(regions)}"
                 )
-
-    @property
-    def accounts(self) -> int:
-        """The number of accounts."""
-        return len(self._profiles)
 
     def identify(self, credentials: Credentials, address: str, seconds: float) -> Caller:
         """Return who sends a request from ``address``, after a wait of ``seconds`` at most.

@@ -4,7 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -232,24 +232,18 @@ class _Slots:
         end = time.monotonic() + seconds
         with self._lock:
             own = self._own.setdefault((caller, is_follow_up), threading.Semaphore(self._share))
-        with (
-            self._taken(own, end, "key", "This access key has too many requests"),
-            self._taken(self._free[is_follow_up], end, "worker", "Too many requests are"),
-        ):
+        limits = (
+            ("key", own, "This access key has too many requests"),
+            ("worker", self._free[is_follow_up], "Too many requests are"),
+        )
+        with ExitStack() as taken:
+            for limit, free, what in limits:
+                if not free.acquire(timeout=max(0.0, end - time.monotonic())):
+                    self._record_refusal(limit)
+                    message = f"{what} in progress. Repeat the request later."
+                    raise EC2Error(message, Outcome.NOT_SENT, limit=limit, cause=f"slots: {limit}")
+                taken.callback(free.release)
             yield
-
-    @contextmanager
-    def _taken(
-        self, free: threading.Semaphore, end: float, limit: str, what: str
-    ) -> Iterator[None]:
-        if not free.acquire(timeout=max(0.0, end - time.monotonic())):
-            self._record_refusal(limit)
-            message = f"{what} in progress. Repeat the request later."
-            raise EC2Error(message, Outcome.NOT_SENT, limit=limit, cause=f"slots: {limit}")
-        try:
-            yield
-        finally:
-            free.release()
 
 
 def back_off(runtime: Runtime, attempt: int) -> float:

@@ -39,8 +39,7 @@ class ResponseTooLongError(Exception):
 def use_connections(client: BaseClient) -> None:
     """Let a client of botocore connect with the classes of this module."""
     # botocore has no public way to its connection pools.
-    pools = client._endpoint.http_session._pool_classes_by_scheme  # type: ignore[attr-defined]
-    pools.update(http=_HTTPPool, https=_HTTPSPool)
+    client._endpoint.http_session._pool_classes_by_scheme |= _POOLS  # type: ignore[attr-defined]
 
 
 class _Reader(io.RawIOBase):
@@ -86,14 +85,6 @@ class _Connection:
         super()._send_output(*args, **kwargs)  # type: ignore[misc]
 
 
-class _HTTPConnection(_Connection, AWSHTTPConnection):  # type: ignore[misc]
-    pass
-
-
-class _HTTPSConnection(_Connection, AWSHTTPSConnection):  # type: ignore[misc]
-    pass
-
-
 class _Unused(deque[Any]):
     """The unused connections of a pool, in the place of its queue, which has no limit of age."""
 
@@ -112,11 +103,12 @@ class _Unused(deque[Any]):
             self.append(connection)
 
 
-class _HTTPPool(AWSHTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
-    QueueCls = _Unused  # type: ignore[assignment]
+def _pool(pool: type, connection: type) -> type:
+    ours = type(connection.__name__, (_Connection, connection), {})
+    return type(pool.__name__, (pool,), {"ConnectionCls": ours, "QueueCls": _Unused})
 
 
-class _HTTPSPool(AWSHTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
-    QueueCls = _Unused  # type: ignore[assignment]
+_POOLS = {
+    "http": _pool(AWSHTTPConnectionPool, AWSHTTPConnection),
+    "https": _pool(AWSHTTPSConnectionPool, AWSHTTPSConnection),
+}
