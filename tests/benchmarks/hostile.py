@@ -23,6 +23,7 @@ from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION, basic_authorization
 from tests.support.certificates import make_certificate
 from tests.support.floods import FLOODS, flooding, longest_wait
+from tests.support.launcher import ANEW
 
 SHOW = f"{SNAPSHOTS}/{instant_ec2.ONE_ID}"
 RATES = {"/healthz": 15, SHOW: 15}
@@ -75,7 +76,7 @@ def one_worker(ec2_url, limits, is_tls=False):
         text = servers.proxy_ini(ec2_url, ("workers = 2", "workers = 1"))
         ini = folder / "proxy.ini"
         ini.write_text(servers.with_options(text, options))
-        command = [servers.BIN / "dcproxy", "--config", ini, "--port", "0"]
+        command = [*ANEW, servers.BIN / "dcproxy", "--config", ini, "--port", "0"]
         context = None
         if is_tls:
             ca, key, certificate = make_certificate(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.support import servers
 from tests.support.callers import AUTHORIZATION
+from tests.support.launcher import ANEW
 
 # States of TCP (the kernel's include/net/tcp_states.h): ESTABLISHED, FIN_WAIT1 and CLOSE_WAIT.
 _HELD = {"01", "04", "08"}
@@ -19,7 +20,7 @@ def dcproxy(ec2_url, arguments=servers.WORKER, options=None):
     """Run gunicorn with dcproxy in front of an EC2, and give its one worker."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        servers.gunicorn(Path(folder), ec2_url, *arguments, options=options) as server,
+        servers.gunicorn(Path(folder), ec2_url, *arguments, options=options, prefix=ANEW) as server,
     ):
         yield Worker(server)
 
@@ -28,7 +29,7 @@ def dcproxy(ec2_url, arguments=servers.WORKER, options=None):
 def empty():
     """Run gunicorn with the application that does nothing, and give its one worker."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [servers.BIN / "gunicorn", "tests.benchmarks.empty:app"]
+        command = [*ANEW, servers.BIN / "gunicorn", "tests.benchmarks.empty:app"]
         options = ["--bind=127.0.0.1:0", *servers.WORKER]
         log = Path(folder) / "log"
         root = Path(__file__).parents[2]

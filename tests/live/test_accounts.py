@@ -27,6 +27,7 @@ from tests.support.accounts import (
 )
 from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import basic_authorization
+from tests.support.launcher import run
 from tests.support.markdown import ROOT, code_blocks, read_page
 from tests.support.package import running_moto
 from tests.support.servers import BIN, LIMIT_SECONDS, replaced, running, wait_until
@@ -93,7 +94,7 @@ def walked_through(tmp_path_factory):
                     env=env | variables,
                     capture_output=True,
                     text=True,
-                    timeout=60,
+                    timeout=LIMIT_SECONDS,
                 )
 
             # moto compares the session of a role, not the role.
@@ -171,7 +172,9 @@ def python_client(walked_through, account):
         ("localhost:3001", f"localhost:{server.port}"),
         ("mockuser:mockpassword", f"{account}:{passwords[account]}"),
     )
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_SECONDS
+    )
 
 
 def test_python_client_of_an_account_that_may_all_creates_and_deletes(walked_through):
@@ -327,12 +330,7 @@ def test_guesses_from_many_connections_do_not_keep_an_account_from_its_first_log
 def test_check_tells_what_is_wrong_with_the_files(folder, name, text, message):
     file = folder / name
     file.unlink() if text is None else append(file, text)
-    result = subprocess.run(
-        [BIN / "dcproxy", "--check", "--config", folder / "proxy.ini"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-    )
+    result = run([BIN / "dcproxy", "--check", "--config", folder / "proxy.ini"])
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr

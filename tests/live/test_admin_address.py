@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
@@ -12,8 +11,10 @@ import pytest
 from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION
 from tests.support.ec2_responses import snapshots_page
+from tests.support.launcher import run
 from tests.support.servers import (
     BIN,
+    LIMIT_SECONDS,
     ROOT,
     WORKER,
     free_port,
@@ -78,7 +79,7 @@ def status_of(address, path, more=""):
     """Send a GET to a port, or to the path of a Unix socket; give the status."""
     is_port = isinstance(address, int)
     with socket.socket(socket.AF_INET if is_port else socket.AF_UNIX) as connection:
-        connection.settimeout(20)
+        connection.settimeout(LIMIT_SECONDS)
         connection.connect(("127.0.0.1", address) if is_port else address)
         head = f"GET {path} HTTP/1.1\r\nHost: cloud\r\nConnection: close\r\n"
         connection.sendall(f"{head}Authorization: {AUTHORIZATION}\r\n{more}\r\n".encode())
@@ -134,7 +135,7 @@ def test_admin_address_answers_when_no_slot_is_free(ports, programmed_ec2):
     answered = Event()
 
     def respond(request):
-        answered.wait(30)
+        answered.wait(LIMIT_SECONDS)
         return snapshots_page("")
 
     programmed_ec2.respond = respond
@@ -153,9 +154,7 @@ def test_admin_address_with_the_port_of_the_api_is_an_error_of_the_check(tmp_pat
     option = "" if is_argument else "admin_bind = 127.0.0.1:3001\n"
     ini.write_text(f"[app:main]\nuse = egg:dcproxy\n{option}")
     argument = ["--admin-bind", "127.0.0.1:3001"] if is_argument else []
-    result = subprocess.run(
-        [BIN / "dcproxy", "--check", "--config", ini, *argument], capture_output=True, text=True
-    )
+    result = run([BIN / "dcproxy", "--check", "--config", ini, *argument])
     assert result.returncode == 2
     assert (
         "option admin_bind = '127.0.0.1:3001' is not allowed: it takes a port or path that bind "

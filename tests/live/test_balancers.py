@@ -201,7 +201,8 @@ def test_statistics_are_at_an_address_of_their_own(balancer, paths, tmp_path):
     with balancer(tmp_path, [free_port(), free_port()]) as front:
         for path in paths:
             assert front.get(path)[0].status == 404
-            with urlopen(f"http://127.0.0.1:{front.statistics_port}{path}") as response:
+            url = f"http://127.0.0.1:{front.statistics_port}{path}"
+            with urlopen(url, timeout=LIMIT_SECONDS) as response:
                 assert response.status == 200
 
 

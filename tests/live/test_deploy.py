@@ -17,7 +17,15 @@ from lxml import etree
 from tests.support.balancers import DEPLOY
 from tests.support.certificates import make_certificate
 from tests.support.programs import require_program
-from tests.support.servers import BIN, PROXY_INI, WORKER, free_port, gunicorn, running
+from tests.support.servers import (
+    BIN,
+    LIMIT_SECONDS,
+    PROXY_INI,
+    WORKER,
+    free_port,
+    gunicorn,
+    running,
+)
 
 RULES = DEPLOY / "prometheus-rules.yml"
 KINDS = ("ConfigMap", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy")
@@ -42,7 +50,10 @@ def test_unit_is_valid(tmp_path):
 
 def systemd_analyze(*arguments):
     return subprocess.run(
-        [require_program("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=60
+        [require_program("systemd-analyze"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
     )
 
 
@@ -67,8 +78,9 @@ def test_image_runs_and_its_health_check_works(instructions, tmp_path, moto_url)
     check = localised(json.loads(instructions["HEALTHCHECK"].partition(" CMD ")[2]))
     loopback = [word.replace("0.0.0.0", "127.0.0.1") for word in command]
     with running([*loopback, "--port", "0"], tmp_path / "log"):
-        assert subprocess.run(check).returncode == 0
-    assert subprocess.run(check, stderr=subprocess.DEVNULL).returncode != 0
+        assert subprocess.run(check, timeout=LIMIT_SECONDS).returncode == 0
+    result = subprocess.run(check, stderr=subprocess.DEVNULL, timeout=LIMIT_SECONDS)
+    assert result.returncode != 0
 
 
 def test_image_has_a_pinned_base():
@@ -115,7 +127,7 @@ def test_configuration_of_the_pods_matches_their_probes(manifests, tmp_path):
         (tmp_path / name).write_text(text)
     arguments = [word.replace(folder, str(tmp_path)) for word in container["args"]]
     arguments[arguments.index("0.0.0.0")] = "127.0.0.1"
-    admin = HTTPConnection("127.0.0.1", free_port(), timeout=10)
+    admin = HTTPConnection("127.0.0.1", free_port(), timeout=LIMIT_SECONDS)
     arguments += ["--port", "0", "--admin-bind", f"127.0.0.1:{admin.port}"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     configuration = "".join(manifests["ConfigMap"]["data"].values())
@@ -155,7 +167,7 @@ def promtool(*arguments):
         [require_program("promtool"), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_SECONDS,
     )
 
 
@@ -206,7 +218,9 @@ def test_gunicorn_serves_tls(tmp_path, moto_url, by):
                 server.log.read_text()
             )
         context = ssl.create_default_context(cafile=ca)
-        connection = HTTPSConnection("localhost", server.port, context=context, timeout=10)
+        connection = HTTPSConnection(
+            "localhost", server.port, context=context, timeout=LIMIT_SECONDS
+        )
         connection.request("GET", "/api")
         links = etree.fromstring(connection.getresponse().read()).xpath("link/@href")
         connection.close()

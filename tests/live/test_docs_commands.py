@@ -17,7 +17,7 @@ from tests.support.callers import basic_authorization
 from tests.support.markdown import ROOT, code_blocks, read_page
 from tests.support.package import MOCK_USER
 from tests.support.programs import require_program
-from tests.support.servers import BIN, replaced, running, wait_until
+from tests.support.servers import BIN, LIMIT_SECONDS, replaced, running, wait_until
 
 ADDRESS = "localhost:3001"
 VENV = "venv/bin/"
@@ -73,7 +73,7 @@ def run(script, tmp_path, check=True):
         capture_output=True,
         text=True,
         check=check,
-        timeout=60,
+        timeout=LIMIT_SECONDS,
         cwd=tmp_path,
         env=env,
     )
@@ -154,7 +154,7 @@ def test_python_client(mock, tmp_path):
     [block] = blocks("python", "docs/api.md")
     script = tmp_path / "client.py"
     script.write_text(local(block.text, mock))
-    output = subprocess.check_output([sys.executable, script], text=True, timeout=60)
+    output = subprocess.check_output([sys.executable, script], text=True, timeout=LIMIT_SECONDS)
     *listed, created = output.splitlines()
     assert listed
     line = re.compile(r"snap-[0-9a-f]+ .+ \w{3} \w{3} \d\d [\d:]{8} UTC \d{4}")
@@ -179,16 +179,21 @@ def ruby():
 
 @pytest.mark.parametrize("block", RUBY_SCRIPTS, ids=title)
 def test_ruby_client_is_valid(block, ruby):
-    result = subprocess.run([ruby, "-c"], input=block.text, capture_output=True, text=True)
+    result = subprocess.run(
+        [ruby, "-c"], input=block.text, capture_output=True, text=True, timeout=LIMIT_SECONDS
+    )
     assert (result.returncode, result.stdout) == (0, "Syntax OK\n"), result.stderr
 
 
 @pytest.mark.parametrize("block", RUBY_SCRIPTS, ids=title)
 def test_ruby_client(block, ruby, mock):
     library = re.search(r"(?m)^require '(.*)'$", block.text)[1]
-    if subprocess.run([ruby, "-e", f"require '{library}'"], capture_output=True).returncode:
+    required = [ruby, "-e", f"require '{library}'"]
+    if subprocess.run(required, capture_output=True, timeout=LIMIT_SECONDS).returncode:
         pytest.skip(f"needs the Ruby gem with {library}")
-    output = subprocess.check_output([ruby], input=local(block.text, mock), text=True, timeout=60)
+    output = subprocess.check_output(
+        [ruby], input=local(block.text, mock), text=True, timeout=LIMIT_SECONDS
+    )
     *listed, created = output.splitlines()
     assert all(line.startswith("snap-") for line in listed)
     assert created.endswith(tuple("0123456789"))
@@ -256,7 +261,9 @@ def test_runbook_adds_and_removes_an_account(tmp_path):
         f"[app:main]\nuse = egg:dcproxy\naccounts = {tmp_path}/accounts\n"
         f"aws_config = {tmp_path}/aws-config\n"
     )
-    subprocess.run(["htpasswd", "-bcB", tmp_path / "accounts", "first", "x"], check=True)
+    subprocess.run(
+        ["htpasswd", "-bcB", tmp_path / "accounts", "first", "x"], check=True, timeout=LIMIT_SECONDS
+    )
     (tmp_path / "aws-config").write_text(
         "[profile first]\nrole_arn = arn:aws:iam::123456789012:role/first\n"
         "credential_source = Ec2InstanceMetadata\n"

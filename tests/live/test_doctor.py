@@ -3,11 +3,11 @@
 import json
 import os
 import pty
-import subprocess
 
 import pytest
 
 from tests.support.accounts import write_account_files
+from tests.support.launcher import run
 from tests.support.servers import BIN, wait_until
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "se/cret"}
@@ -15,14 +15,7 @@ ALONE = {name: value for name, value in os.environ.items() if not name.startswit
 
 
 def doctor(file, *arguments, env=KEYS):
-    return subprocess.run(
-        [BIN / "dcproxy", "--doctor", "-c", file, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=ALONE | env,
-        stdin=subprocess.DEVNULL,
-    )
+    return run([BIN / "dcproxy", "--doctor", "-c", file, *arguments], env=ALONE | env)
 
 
 @pytest.fixture

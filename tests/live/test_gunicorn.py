@@ -21,8 +21,18 @@ from tests.support.ec2_responses import (
     snapshot_item,
     snapshots_page,
 )
+from tests.support.launcher import ANEW
 from tests.support.responders import always, endless_pages, second_page_fails, two_pages
 from tests.support.servers import LIMIT_SECONDS, WORKER, gunicorn, wait_until
+
+
+@pytest.fixture(scope="module")
+def server(ec2_server, tmp_path_factory):
+    """Run the server of the other modules, but with an import of everything after its fork."""
+    folder = tmp_path_factory.mktemp("gunicorn")
+    with gunicorn(folder, ec2_server.url, *WORKER, prefix=ANEW) as server:
+        yield server
+
 
 # The headers that the clients of the API page sent.
 HEAD = (
@@ -214,7 +224,7 @@ def test_connections_to_ec2_are_kept_alive(tmp_path):
 
 def test_disconnected_client_stops_the_paging(server, programmed_ec2):
     programmed_ec2.respond = endless_pages
-    with socket.create_connection(("127.0.0.1", server.port)) as client:
+    with socket.create_connection(("127.0.0.1", server.port), LIMIT_SECONDS) as client:
         client.sendall(f"GET /api/storage_snapshots HTTP/1.1\r\n{HEAD}\r\n".encode())
         assert client.recv(1000)
     # The worker is free again, and requests no more pages.
@@ -233,6 +243,7 @@ def open_connections(server):
         ["ss", "-Htn", "state", "connected", "exclude", "time-wait", f"( sport = :{server.port} )"],
         capture_output=True,
         text=True,
+        timeout=LIMIT_SECONDS,
     )
     return len(listing.stdout.splitlines())
 

@@ -14,7 +14,7 @@ from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION
 from tests.support.certificates import make_certificate
 from tests.support.ec2_responses import snapshot_item, snapshots_page
-from tests.support.floods import FLOODS, flooding, longest_wait
+from tests.support.floods import FLOODS, flooding
 from tests.support.responders import always, second_page_fails, two_pages
 from tests.support.servers import (
     BIN,
@@ -29,8 +29,6 @@ from tests.support.servers import (
     wait_until,
 )
 
-LONGEST_WAIT = 1.0
-"""In seconds. A flood lasts twenty times as long."""
 CONNECTIONS = 400
 BODY_BYTES = 999_000
 
@@ -38,8 +36,10 @@ BODY_BYTES = 999_000
 @pytest.mark.parametrize("name", FLOODS)
 def test_clients_at_full_speed_do_not_delay_others(server, name):
     server.get("/healthz")  # the application is loaded
-    with flooding(server.port, name, seconds=20, connections=2):
-        assert longest_wait(server, seconds=3) < LONGEST_WAIT
+    with flooding(server.port, name, seconds=60, connections=2) as floods:
+        for _ in range(40):
+            assert server.get("/healthz")[0].status == 200
+        assert [process.poll() for process in floods] == [None, None]
     assert "WORKER TIMEOUT" not in server.log.read_text()
 
 
@@ -69,8 +69,9 @@ def test_bodies_of_nobody_take_no_memory(server):
     ).encode()
     with ExitStack() as stack:
         for _ in range(CONNECTIONS):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-            client.settimeout(LIMIT_SECONDS)
+            client = stack.enter_context(
+                socket.create_connection(("127.0.0.1", server.port), LIMIT_SECONDS)
+            )
             try:
                 client.sendall(head + b"x" * BODY_BYTES)
             except ConnectionError:
@@ -175,7 +176,11 @@ def test_page_of_too_many_records_does_not_delay_others(server, programmed_ec2, 
     with ThreadPoolExecutor() as pool:
         listed = pool.submit(server.get, SNAPSHOTS, headers)
         wait_until(lambda: programmed_ec2.requests, "the request to EC2")
-        assert longest_wait(server, seconds=4) < LONGEST_WAIT
+        served = 0
+        while not listed.done():
+            assert server.get("/healthz")[0].status == 200
+            served += 1
+        assert served > 20
         assert listed.result()[0].status == 200
 
 

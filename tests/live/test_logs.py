@@ -190,7 +190,9 @@ def test_command_logs_json_without_a_terminal(tmp_path):
         )
     try:
         url = process.stdout.readline().split()[-1]
-        subprocess.run(["curl", "-sf", "-H", "X-Request-Id: mine", url], check=True)
+        subprocess.run(
+            ["curl", "-sfm", "60", "-H", "X-Request-Id: mine", url], check=True, timeout=70
+        )
         wait_until(lambda: lines_with("mine", log), "the line of the request")
     finally:
         process.terminate()
@@ -208,7 +210,9 @@ def test_command_logs_text_in_a_terminal(tmp_path):
     threading.Thread(target=collect, args=(ours, seen), daemon=True).start()
     try:
         url = wait_until(lambda: re.search(r"listens on (\S+)", "".join(seen)), "the address")[1]
-        subprocess.run(["curl", "-sf", url], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["curl", "-sfm", "60", url], check=True, stdout=subprocess.DEVNULL, timeout=70
+        )
         wait_until(lambda: re.search(r"Z INFO GET /api 200 \w", "".join(seen)), "the line")
     finally:
         process.terminate()

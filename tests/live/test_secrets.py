@@ -22,7 +22,7 @@ from tests.support.ec2_responses import (
     snapshots_page,
 )
 from tests.support.responders import always
-from tests.support.servers import WORKER, gunicorn, wait_until
+from tests.support.servers import LIMIT_SECONDS, WORKER, gunicorn, wait_until
 
 DEBUG = """
 [loggers]
@@ -41,6 +41,11 @@ keys = plain
 [formatter_plain]
 format = %(name)s %(message)s
 """
+
+
+def process_titles():
+    command = ["ps", "-eo", "args"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS).stdout
 
 
 def test_log_contains_no_secret_of_a_malformed_request(ec2_server, programmed_ec2, tmp_path):
@@ -65,6 +70,15 @@ def test_log_contains_no_secret_of_a_malformed_request(ec2_server, programmed_ec
     assert secret not in log
 
 
+@pytest.fixture(scope="module")
+def debug_server(ec2_server, tmp_path_factory):
+    marker = "[app:main]"
+    replaced = [(marker, DEBUG + marker), ("retry_attempts = 3", "retry_attempts = 1")]
+    folder = tmp_path_factory.mktemp("debug")
+    with gunicorn(folder, ec2_server.url, *WORKER, replace=replaced) as server:
+        yield server
+
+
 @pytest.mark.parametrize(
     "ec2_response",
     [
@@ -76,26 +90,24 @@ def test_log_contains_no_secret_of_a_malformed_request(ec2_server, programmed_ec
     ],
 )
 def test_no_secret_in_responses_debug_logs_or_process_titles(
-    ec2_server, programmed_ec2, tmp_path, ec2_response
+    debug_server, programmed_ec2, ec2_response
 ):
     programmed_ec2.respond = always(ec2_response)
-    marker = "[app:main]"
-    replaced = [(marker, DEBUG + marker), ("retry_attempts = 3", "retry_attempts = 1")]
-    with gunicorn(tmp_path, ec2_server.url, *WORKER, replace=replaced) as server:
-        seen = ""
-        for method, address in (
-            ("GET", "/metrics"),
-            ("GET", "/api?force_auth=1"),
-            ("GET", SNAPSHOTS),
-            ("GET", f"{SNAPSHOTS}/snap-12345678?format=json"),
-            ("DELETE", f"{SNAPSHOTS}/snap-12345678?format=html"),
-            ("GET", "/metrics"),
-        ):
-            response, body = server.get(address, {"Authorization": AUTHORIZATION}, method=method)
-            seen += f"{response.headers}{body.decode()}"
-        titles = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-        log = server.log.read_text()
-    assert "botocore" in log  # it did log at DEBUG
+    before = len(debug_server.log.read_text())
+    seen = ""
+    for method, address in (
+        ("GET", "/metrics"),
+        ("GET", "/api?force_auth=1"),
+        ("GET", SNAPSHOTS),
+        ("GET", f"{SNAPSHOTS}/snap-12345678?format=json"),
+        ("DELETE", f"{SNAPSHOTS}/snap-12345678?format=html"),
+        ("GET", "/metrics"),
+    ):
+        response, body = debug_server.get(address, {"Authorization": AUTHORIZATION}, method=method)
+        seen += f"{response.headers}{body.decode()}"
+    titles = process_titles()
+    log = debug_server.log.read_text()
+    assert "botocore" in log[before:]  # it did log at DEBUG
     for text in (seen, log, titles):
         assert CALLER[1] not in text
         assert AUTHORIZATION.split()[1] not in text
@@ -132,7 +144,7 @@ def test_no_secret_of_an_account_in_responses_debug_logs_or_process_titles(
         for authorization in (right, wrong, broken, temporary, right):
             response, body = server.get(SNAPSHOTS, {"Authorization": authorization})
             seen += f"{response.headers}{body.decode()}"
-        titles = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+        titles = process_titles()
         log = server.log.read_text()
     assert "botocore" in log  # it did log at DEBUG
     assert "a login failed: name 'reader'" in log

@@ -1,11 +1,24 @@
-"""TLS certificates of an authority made for one test."""
+"""TLS certificates of an authority made for the tests of one process."""
 
+import shutil
 import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
 
 
 def make_certificate(folder):
-    """Make a certificate authority and a key with a certificate of it for this host."""
-    ca, key, signed, names = (folder / name for name in ("ca.pem", "key.pem", "crt.pem", "names"))
+    """Write a certificate authority and a key with a certificate of it for this host."""
+    shutil.copytree(_made().name, folder, dirs_exist_ok=True)
+    return folder / "ca.pem", folder / "key.pem", folder / "crt.pem"
+
+
+@cache
+def _made():
+    folder = tempfile.TemporaryDirectory()
+    ca, key, signed, names = (
+        Path(folder.name) / name for name in ("ca.pem", "key.pem", "crt.pem", "names")
+    )
     names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:cloud.example.org")
     for command in (
         f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=ca -keyout {ca}.key -out {ca}",
@@ -13,5 +26,5 @@ def make_certificate(folder):
         f"openssl x509 -req -in {signed}.req -CA {ca} -CAkey {ca}.key -CAcreateserial "
         f"-extfile {names} -out {signed}",
     ):
-        subprocess.run(command.split(), check=True, capture_output=True)
-    return ca, key, signed
+        subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
+    return folder

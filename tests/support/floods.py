@@ -51,7 +51,7 @@ def _discard(connection):
 
 @contextmanager
 def flooding(port, name, seconds, connections=1):
-    """Flood a port from processes of their own."""
+    """Flood a port from processes of their own, which are given."""
     command = [sys.executable, "-m", "tests.support.floods", str(port), name, str(seconds)]
     root = Path(__file__).parents[2]
     processes = [
@@ -60,11 +60,11 @@ def flooding(port, name, seconds, connections=1):
     try:
         for process in processes:
             assert process.stdout.readline() == b"ready\n"
-        yield
+        yield processes
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.wait(60)
             process.stdout.close()
 
 

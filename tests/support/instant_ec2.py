@@ -124,13 +124,13 @@ def running(**options):
         yield process.stdout.readline().strip()
     finally:
         process.stdin.close()
-        process.wait(10)
+        process.wait(60)
 
 
 def counts(ec2_url):
     """Connections and requests that an instant EC2 has had."""
     host = ec2_url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=10)
+    connection = http.client.HTTPConnection(host, timeout=60)
     connection.request("GET", "/counts")
     return json.loads(connection.getresponse().read())
 

@@ -3,19 +3,17 @@
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
+from tests.support.launcher import BIN, LIMIT_SECONDS, WORKER_CLASS, start
+
 ROOT = Path(__file__).parents[2]
 PROXY_INI = ROOT / "proxy.ini"
-BIN = Path(sys.executable).parent
-LIMIT_SECONDS = 30
-WORKER = ("--worker-class=dcproxy.server.worker.Worker", "--worker-connections=10000")
+WORKER = (WORKER_CLASS, "--worker-connections=10000")
 
 
 def wait_until(condition, what, limit=LIMIT_SECONDS):
@@ -37,10 +35,11 @@ def free_port():
 
 def children(pid):
     """List the processes that a process has started."""
-    listing = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True
-    )
-    return list(map(int, listing.stdout.split()))
+    try:
+        listing = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except FileNotFoundError:  # it has ended
+        return []
+    return list(map(int, listing.split()))
 
 
 class Server:
@@ -65,7 +64,7 @@ class Server:
 
     def exchange(self, request, is_all=False):
         """Send bytes, and receive until the server closes; ``is_all``: close our direction."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), LIMIT_SECONDS) as connection:
             connection.sendall(request)
             if is_all:
                 connection.shutdown(socket.SHUT_WR)
@@ -77,9 +76,7 @@ class Server:
 def running(command, log_file, cwd=None, env=None) -> Iterator[Server]:
     """Run a command whose log says where it listens, until the block ends."""
     with open(log_file, "w") as log:
-        process = subprocess.Popen(
-            list(map(str, command)), stdout=log, stderr=log, cwd=cwd, env=env
-        )
+        process = start(command, log, log, cwd, env)
     try:
         port = wait_until(lambda: _port(process, log_file), "the server to listen")
         yield Server(process, port, log_file)
