@@ -1,44 +1,50 @@
-"""Model of EC2: CreateSnapshot, DescribeSnapshots and DeleteSnapshot of many accounts.
+"""The model of EC2 on the clock of a world: many accounts, and limits and faults by chance.
 
 Writes take effect at once and for all. Reads come from one of several read replicas, each of which
 learns of a write some time later, so that a later read may show less than an earlier one.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
-from xml.sax.saxutils import escape
+
+from tests.support import ec2_model
+from tests.support.ec2_model import EC2Model
+from tests.support.ec2_responses import (
+    EC2Response,
+    created_response,
+    deleted_response,
+    error_response,
+    tags_of,
+)
 
 CREATE_INTERVAL = 15.0
 """Seconds between two snapshots of a volume, where that limit holds."""
 
-_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call. ``sender`` is the request to dcproxy that made it."""
+    """One call. ``sender`` is the request to dcproxy that made it.
+
+    ``is_copy``: the network has duplicated it. ``delay`` is the time from sending the request to
+    its effect.
+    """
 
     action: str
     parameters: dict[str, str]
     access_key_id: str
     region: str
     sender: Any = None
+    is_copy: bool = False
+    delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    body: bytes
-    status: int = 200
-    error_code: str = ""
-
-
-@dataclass(slots=True)
-class Snapshot:
+@dataclass(kw_only=True)
+class Snapshot(ec2_model.Snapshot):
     """``end_state`` is the one after ``pending``, from ``ends_at`` on.
 
     ``visible_at`` and ``gone_at`` are the times at which each read replica learns of the creation
@@ -46,13 +52,8 @@ class Snapshot:
     ``effect_delay`` is the time from sending the request to its effect.
     """
 
-    id: str
-    volume_id: str
     account: str
     region: str
-    description: str
-    tags: dict[str, str]
-    start_time: str
     made_at: float
     visible_at: tuple[float, ...]
     ends_at: float
@@ -64,8 +65,6 @@ class Snapshot:
     gone_at: tuple[float, ...] = ()
     deleted_by: Any = None
     deleter_searched_at: float | None = None
-    _head: str = ""
-    _tail: str = ""
 
     @property
     def is_usable(self) -> bool:
@@ -74,21 +73,6 @@ class Snapshot:
 
     def is_shown(self, replica: int, at: float) -> bool:
         return self.visible_at[replica] <= at and not (self.gone_at and self.gone_at[replica] <= at)
-
-    def inner_xml(self, at: float) -> str:
-        if not self._head:
-            tags = "".join(
-                f"<item><key>{escape(key)}</key><value>{escape(value)}</value></item>"
-                for key, value in self.tags.items()
-            )
-            self._head = f"<snapshotId>{self.id}</snapshotId><volumeId>{self.volume_id}</volumeId>"
-            self._tail = (
-                f"<startTime>{self.start_time}</startTime><progress>100%</progress>"
-                f"<ownerId>{self.account}</ownerId><volumeSize>8</volumeSize>"
-                f"<description>{escape(self.description)}</description><tagSet>{tags}</tagSet>"
-            )
-        state = "pending" if at < self.ends_at else self.end_state
-        return f"{self._head}<status>{state}</status>{self._tail}"
 
 
 @dataclass(slots=True)
@@ -137,40 +121,25 @@ class Behaviour:
     """DeleteSnapshot does not find what its read replica has not learnt of."""
 
 
-class EC2:
+class EC2(EC2Model):
     """``snapshots`` are all that were ever made, by their ids."""
 
     def __init__(self, behaviour: Behaviour, random: Random, clock: Callable[[], float]) -> None:
+        super().__init__()
         self.behaviour = behaviour
-        self.snapshots: dict[str, Snapshot] = {}
-        self.volumes: set[tuple[str, str, str]] = set()
+        self.owned_volumes: set[tuple[str, str, str]] = set()
         self._random = random
         self._clock = clock
         self._buckets: dict[tuple[str, str], TokenBucket] = {}
         self._last_created: dict[tuple[str, str, str], float] = {}
-        self._cursors: dict[str, list[Snapshot]] = {}
-        self._requests = 0
 
-    def add_volume(self, account: str, region: str, volume_id: str) -> None:
-        self.volumes.add((account, region, volume_id))
-
-    def receive(
-        self, request: Request, *, is_copy: bool = False, effect_delay: float = 0.0
-    ) -> Response:
+    def execute(self, request: Request) -> EC2Response:
         """Carry out a request at this moment."""
-        self._requests += 1
         behaviour = self.behaviour
-        if behaviour.throttle_rate and self._random.random() < behaviour.throttle_rate:
-            return self._refusal("RequestLimitExceeded", 503)
-        if behaviour.bucket and not self._bucket(request).take(self._clock()):
-            return self._refusal("RequestLimitExceeded", 503)
-        if request.action == "CreateSnapshot":
-            return self._create(request, is_copy, effect_delay)
-        if request.action == "DescribeSnapshots":
-            return self._describe(request)
-        if request.action == "DeleteSnapshot":
-            return self._delete(request)
-        return self._refusal("InvalidAction")
+        is_throttled = behaviour.throttle_rate and self._random.random() < behaviour.throttle_rate
+        if is_throttled or (behaviour.bucket and not self._bucket(request).take(self._clock())):
+            return error_response("RequestLimitExceeded", 503)
+        return super().execute(request)
 
     def _bucket(self, request: Request) -> TokenBucket:
         bucket = self._buckets.get((request.access_key_id, request.action))
@@ -180,15 +149,15 @@ class EC2:
             self._buckets[request.access_key_id, request.action] = bucket
         return bucket
 
-    def _create(self, request: Request, is_copy: bool, effect_delay: float) -> Response:
-        parameters, now, behaviour = request.parameters, self._clock(), self.behaviour
+    def CreateSnapshot(self, parameters: dict[str, str]) -> EC2Response:  # noqa: N802
+        request, now, behaviour, random = self.request, self._clock(), self.behaviour, self._random
         volume = (request.access_key_id, request.region, parameters.get("VolumeId", ""))
-        if volume not in self.volumes:
-            return self._refusal("InvalidVolume.NotFound")
-        tags = _tags(parameters)
+        if volume not in self.owned_volumes:
+            return error_response("InvalidVolume.NotFound")
+        tags = tags_of(parameters)
         if tags and behaviour.refuses_tags:
-            return self._refusal("UnauthorizedOperation", 403)
-        if behaviour.ignored_tags_rate and self._random.random() < behaviour.ignored_tags_rate:
+            return error_response("UnauthorizedOperation", 403)
+        if behaviour.ignored_tags_rate and random.random() < behaviour.ignored_tags_rate:
             tags = {}
         last = self._last_created.get(volume)
         if (
@@ -196,17 +165,15 @@ class EC2:
             and last is not None
             and now < last + CREATE_INTERVAL
         ):
-            return self._refusal("SnapshotCreationPerVolumeRateExceeded")
+            return error_response("SnapshotCreationPerVolumeRateExceeded")
         pending = sum(
             (s.account, s.region, s.volume_id) == volume and now < s.ends_at and not s.gone_at
             for s in self.snapshots.values()
         )
         if pending >= behaviour.pending_per_volume:
-            return self._refusal("ConcurrentSnapshotLimitExceeded")
+            return error_response("ConcurrentSnapshotLimitExceeded")
         self._last_created[volume] = now
-        random = self._random
         skew = random.uniform(-behaviour.clock_skew, behaviour.clock_skew)
-        started = EPOCH + timedelta(seconds=now + skew)
         snapshot = Snapshot(
             id=f"snap-{random.getrandbits(68):017x}",
             volume_id=volume[2],
@@ -214,18 +181,18 @@ class EC2:
             region=request.region,
             description=parameters.get("Description", ""),
             tags=tags,
-            start_time=started.strftime("%Y-%m-%dT%H:%M:%S.")
-            + f"{started.microsecond // 1000:03}Z",
+            started=EPOCH + timedelta(seconds=now + skew),
             made_at=now,
             visible_at=self._learnt_at(now),
             ends_at=now + random.uniform(*behaviour.pending),
             end_state="error" if random.random() < behaviour.error_rate else "completed",
             sender=request.sender,
-            is_copy=is_copy,
-            effect_delay=effect_delay,
+            is_copy=request.is_copy,
+            effect_delay=request.delay,
         )
         self.snapshots[snapshot.id] = snapshot
-        return self._answer("CreateSnapshotResponse", snapshot.inner_xml(now))
+        self._update_states()
+        return created_response(snapshot.item())
 
     def _learnt_at(self, now: float) -> tuple[float, ...]:
         low, high = self.behaviour.lag
@@ -233,122 +200,51 @@ class EC2:
             now + self._random.uniform(low, high) for _ in range(self.behaviour.read_replicas)
         )
 
-    def _describe(self, request: Request) -> Response:
-        parameters, now = request.parameters, self._clock()
-        replica = self._random.randrange(self.behaviour.read_replicas)
-        token = parameters.get("NextToken")
-        if token:
-            found = self._cursors.pop(token, None)
-            if found is None:
-                return self._refusal("InvalidParameterValue")
-        else:
-            found = [
-                snapshot
-                for snapshot in self.snapshots.values()
-                if snapshot.account == request.access_key_id
-                and snapshot.region == request.region
-                and snapshot.is_shown(replica, now)
-            ]
-            ids = _list(parameters, "SnapshotId")
-            if ids:
-                found = [snapshot for snapshot in found if snapshot.id in ids]
-                if len(found) < len(set(ids)):
-                    return self._refusal("InvalidSnapshot.NotFound")
-            for name, values in _filters(parameters):
-                matches = _matcher(name, values)
-                found = [snapshot for snapshot in found if matches(snapshot)]
-            self._random.shuffle(found)
-        size = int(parameters.get("MaxResults", 1000))
-        if self.behaviour.has_short_pages and "SnapshotId.1" not in parameters:
-            size = min(size, self._random.choice((0, 0, 1, 1, 2, 5)))
-        page, rest = found[:size], found[size:]
-        # An empty page may be followed by others, and a last one may be empty.
-        more = ""
-        if rest or (self.behaviour.has_short_pages and page and self._random.random() < 0.3):
-            more = f"page-{self._requests}"
-            self._cursors[more] = rest
-        items = "".join(f"<item>{snapshot.inner_xml(now)}</item>" for snapshot in page)
-        next_token = f"<nextToken>{more}</nextToken>" if more else ""
-        return self._answer(
-            "DescribeSnapshotsResponse", f"<snapshotSet>{items}</snapshotSet>{next_token}"
-        )
-
-    def _delete(self, request: Request) -> Response:
+    def _update_states(self) -> None:
         now = self._clock()
+        for snapshot in self.snapshots.values():
+            snapshot.status = "pending" if now < snapshot.ends_at else snapshot.end_state
+
+    def seen(self, parameters: dict[str, str]) -> list[Snapshot]:
+        self._update_states()
+        replica, now = self._random.randrange(self.behaviour.read_replicas), self._clock()
+        owner = (self.request.access_key_id, self.request.region)
+        return [
+            snapshot
+            for snapshot in self.snapshots.values()
+            if (snapshot.account, snapshot.region) == owner and snapshot.is_shown(replica, now)
+        ]
+
+    def arrange(self, found: list[Snapshot]) -> None:
+        self._random.shuffle(found)
+
+    def cut(self, parameters: dict[str, str], found: list[Snapshot]) -> tuple[int, bool]:
+        size, is_last = super().cut(parameters, found)
+        if not self.behaviour.has_short_pages:
+            return size, is_last
+        if "SnapshotId.1" not in parameters:
+            size = min(size, self._random.choice((0, 0, 1, 1, 2, 5)))
+        # An empty page may be followed by others, and a last one may be empty.
+        has_more = len(found) > size or (found[:size] and self._random.random() < 0.3)
+        return size, not has_more
+
+    def DeleteSnapshot(self, parameters: dict[str, str]) -> EC2Response:  # noqa: N802
+        request, now = self.request, self._clock()
         if self._random.random() < self.behaviour.delete_refusal_rate:
-            return self._refusal("UnauthorizedOperation", 403)
-        snapshot = self.snapshots.get(request.parameters.get("SnapshotId", ""))
+            return error_response("UnauthorizedOperation", 403)
+        snapshot = self.snapshots.get(parameters.get("SnapshotId", ""))
         if (
             snapshot is None
             or snapshot.deleted_at is not None
             or (snapshot.account, snapshot.region) != (request.access_key_id, request.region)
         ):
-            return self._refusal("InvalidSnapshot.NotFound")
+            return error_response("InvalidSnapshot.NotFound")
         if self.behaviour.delete_by_lagging_read:
             replica = self._random.randrange(self.behaviour.read_replicas)
             if not snapshot.is_shown(replica, now):
-                return self._refusal("InvalidSnapshot.NotFound")
+                return error_response("InvalidSnapshot.NotFound")
         snapshot.deleted_at = now
         snapshot.deleted_by = request.sender
         snapshot.deleter_searched_at = getattr(request.sender, "searched_at", None)
         snapshot.gone_at = self._learnt_at(now)
-        return self._answer("DeleteSnapshotResponse", "<return>true</return>")
-
-    def _answer(self, root: str, inner: str) -> Response:
-        return Response(
-            f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{_NAMESPACE}">'
-            f"<requestId>request-{self._requests}</requestId>{inner}</{root}>".encode()
-        )
-
-    def _refusal(self, code: str, status: int = 400) -> Response:
-        return refusal(code, status, f"request-{self._requests}")
-
-
-def refusal(code: str, status: int, request_id: str = "request") -> Response:
-    body = (
-        f"<Response><Errors><Error><Code>{code}</Code><Message>Refused by the model.</Message>"
-        f"</Error></Errors><RequestID>{request_id}</RequestID></Response>"
-    )
-    return Response(body.encode(), status, code)
-
-
-def _list(parameters: dict[str, str], prefix: str) -> list[str]:
-    values: list[str] = []
-    while (name := f"{prefix}.{len(values) + 1}") in parameters:
-        values.append(parameters[name])
-    return values
-
-
-def _tags(parameters: dict[str, str]) -> dict[str, str]:
-    tags: dict[str, str] = {}
-    prefix = "TagSpecification.1.Tag"
-    while f"{prefix}.{len(tags) + 1}.Key" in parameters:
-        number = len(tags) + 1
-        tags[parameters[f"{prefix}.{number}.Key"]] = parameters.get(f"{prefix}.{number}.Value", "")
-    return tags
-
-
-def _filters(parameters: dict[str, str]) -> list[tuple[str, list[str]]]:
-    filters: list[tuple[str, list[str]]] = []
-    while (name := f"Filter.{len(filters) + 1}.Name") in parameters:
-        values = _list(parameters, f"Filter.{len(filters) + 1}.Value")
-        filters.append((parameters[name], values))
-    return filters
-
-
-def _matcher(name: str, values: list[str]) -> Callable[[Snapshot], bool]:
-    patterns = [
-        re.compile(re.escape(value).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
-        for value in values
-    ]
-
-    def matches(snapshot: Snapshot) -> bool:
-        if name.startswith("tag:"):
-            value = snapshot.tags.get(name.removeprefix("tag:"))
-        elif name == "tag-key":
-            return any(p.fullmatch(key) for key in snapshot.tags for p in patterns)
-        else:
-            value = {"volume-id": snapshot.volume_id, "snapshot-id": snapshot.id}[name]
-        return value is not None and any(pattern.fullmatch(value) for pattern in patterns)
-
-    return matches
+        return deleted_response()

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from greenlet import GreenletExit
 
-from tests.simulation.ec2 import EC2, Request, Response, refusal
+from tests.simulation.ec2 import EC2, Request
 from tests.simulation.scheduler import Scheduler
+from tests.support.ec2_responses import EC2Response, error_response
 
 FATES = (
     "refused_connection",
@@ -57,7 +58,7 @@ class Faults:
 class _Exchange:
     request: Request
     sent_at: float
-    response: Response | None = None
+    response: EC2Response | None = None
 
 
 class Network:
@@ -81,7 +82,7 @@ class Network:
         self._note = note
         self.fates: dict[str, int] = {}
 
-    def send(self, request: Request, connect_timeout: float, read_timeout: float) -> Response:
+    def send(self, request: Request, connect_timeout: float, read_timeout: float) -> EC2Response:
         """Send a request from the current task. Raises ``NetworkError``."""
         scheduler = self._scheduler
         if scheduler.is_closed:
@@ -107,7 +108,7 @@ class Network:
 
     def _deliver(
         self, fate: str, exchange: _Exchange, connect_timeout: float, read_timeout: float
-    ) -> Response:
+    ) -> EC2Response:
         scheduler, random = self._scheduler, self._scheduler.random
         up, down = random.uniform(*self._faults.latency), random.uniform(*self._faults.latency)
         if fate == "refused_connection":
@@ -137,7 +138,7 @@ class Network:
                 raise NetworkError("read_timeout")
             scheduler.sleep(up + down)
             code = random.choice(("InternalError", "Unavailable"))
-            return refusal(code, 500 if code == "InternalError" else 503)
+            return error_response(code, 500 if code == "InternalError" else 503)
         if up + down > read_timeout:
             self._arrive_later(exchange, up)
             scheduler.sleep(read_timeout)
@@ -149,9 +150,9 @@ class Network:
         if fate == "lost_response":
             raise NetworkError("closed")
         if fate == "error_with_effect":
-            return refusal("InternalError", 500)
+            return error_response("InternalError", 500)
         if fate == "unreadable_response":
-            return Response(b"<html>Welcome!</html>")
+            return EC2Response(b"<html>Welcome!</html>")
         assert exchange.response is not None
         return exchange.response
 
@@ -161,7 +162,7 @@ class Network:
 
     def _arrive(self, exchange: _Exchange, is_copy: bool) -> None:
         delay = self._scheduler.now - exchange.sent_at
-        response = self._ec2.receive(exchange.request, is_copy=is_copy, effect_delay=delay)
+        response = self._ec2.execute(replace(exchange.request, is_copy=is_copy, delay=delay))
         if self._note:
             copy = " (copy)" if is_copy else ""
             what = response.error_code or "done"

@@ -20,7 +20,7 @@ class Lab:
         self.scheduler = Scheduler(seed)
         self.ec2 = EC2(Behaviour(**behaviour), self.scheduler.random, lambda: self.scheduler.now)
         self.network = Network(self.scheduler, self.ec2, faults or Faults(), lambda: None)
-        self.ec2.add_volume(ALICE, "us-east-1", VOLUME)
+        self.ec2.owned_volumes.add((ALICE, "us-east-1", VOLUME))
 
     def run(self, experiment):
         results = []
@@ -33,7 +33,7 @@ class Lab:
         request = Request(
             action, {k.replace("_", "."): v for k, v in parameters.items()}, key, "us-east-1"
         )
-        return self.ec2.receive(request)
+        return self.ec2.execute(request)
 
     def send(self, action, **parameters):
         request = Request(

@@ -4,7 +4,7 @@ import pytest
 
 from tests.simulation import invariants
 from tests.simulation.actors import ClientRequest
-from tests.simulation.ec2 import Snapshot
+from tests.simulation.ec2 import EPOCH, Snapshot
 from tests.simulation.invariants import Outcome, Rules, violations
 
 
@@ -28,7 +28,7 @@ def snapshot(id, sender, **fields):
             "region": "us-east-1",
             "description": "",
             "tags": {"dcproxy:create": "t"},
-            "start_time": "2026-01-01T00:00:00.000Z",
+            "started": EPOCH,
             "made_at": 0.0,
             "visible_at": (0.5,),
             "ends_at": 10.0,

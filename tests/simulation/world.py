@@ -10,10 +10,11 @@ from greenlet import getcurrent
 
 from tests.simulation import replica
 from tests.simulation.actors import Client, ClientPlan, ClientRequest, Replica
-from tests.simulation.ec2 import EC2, Behaviour, Request, Response
+from tests.simulation.ec2 import EC2, Behaviour, Request
 from tests.simulation.invariants import NOT_QUIET, Outcome, Rules, Violation, violations
 from tests.simulation.network import FATES, Faults, Network, NetworkError, ids_of
 from tests.simulation.scheduler import NotQuietError, Scheduler, Task
+from tests.support.ec2_responses import EC2Response
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +72,7 @@ class World:
             for number in range(scenario.replicas)
         ]
         for plan in scenario.clients:
-            self.ec2.add_volume(plan.account, plan.region, plan.volume_id)
+            self.ec2.owned_volumes.add((plan.account, plan.region, plan.volume_id))
             self.scheduler.spawn(Client(self, plan).run, plan.name)
         for at, number in scenario.crashes:
             self.scheduler.call_later(at, self._crash, self.replicas[number])
@@ -85,7 +86,7 @@ class World:
             self.note(f"sleeps {seconds:.3f} s")
         self.scheduler.sleep(seconds)
 
-    def send(self, request: Request, connect_timeout: float, read_timeout: float) -> Response:
+    def send(self, request: Request, connect_timeout: float, read_timeout: float) -> EC2Response:
         sender: ClientRequest = request.sender
         if request.access_key_id != sender.account:
             self.signatures.append((sender, request.access_key_id))
@@ -119,7 +120,7 @@ class World:
             sender.search_began_at = self.now
             sender.shown = set()
 
-    def _record_response(self, request: Request, response: Response) -> None:
+    def _record_response(self, request: Request, response: EC2Response) -> None:
         sender: ClientRequest = request.sender
         if response.status >= 300:
             is_throttled = replica.is_throttling(response.error_code)

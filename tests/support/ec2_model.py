@@ -1,9 +1,14 @@
-"""An EC2 that keeps snapshots and volumes, and fails as told."""
+"""An EC2 that keeps snapshots and volumes, and fails as told.
+
+The simulation has a subclass with accounts, a clock and reads that lag by it.
+"""
 
 import re
 from collections import defaultdict
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from functools import partial
+from itertools import count, takewhile
 from threading import Lock
 
 from tests.support.ec2_responses import (
@@ -39,6 +44,45 @@ def not_executed(response: EC2Response | None = None):
     return (response or LOST, False)
 
 
+@dataclass(kw_only=True)
+class Snapshot:
+    """``hidden``: the number of lists that do not show it yet."""
+
+    id: str
+    volume_id: str = "vol-0bc0de60"
+    started: datetime
+    tags: dict[str, str]
+    description: str = ""
+    status: str = "completed"
+    hidden: int = 0
+    _around_status: list[str] = field(default_factory=list, repr=False)
+
+    @property
+    def start_time(self) -> str:
+        return f"{self.started:%Y-%m-%dT%H:%M:%S}.{self.started.microsecond // 1000:03}Z"
+
+    def item(self) -> str:
+        """Give the XML of the snapshot, as a list has it."""
+        if not self._around_status:
+            item = snapshot_item(
+                self.id, self.volume_id, self.start_time, "\0", self.description, tags=self.tags
+            )
+            self._around_status = item.split("\0")
+        return self.status.join(self._around_status)
+
+
+@dataclass(kw_only=True)
+class Volume:
+    """``attachment`` is None or instance, device and status, ``before`` that of hidden reads."""
+
+    zone: str
+    size: int
+    tags: dict[str, str]
+    attachment: tuple[str, str, str] | None
+    before: tuple[str, str, str] | None = None
+    hidden: int = 0
+
+
 class EC2Model:
     """Responds to requests as EC2 does, except where it has a fault for them.
 
@@ -63,6 +107,8 @@ class EC2Model:
         self.has_empty_first_page = False
         self.ignores_filters = False
         self.snapshots = {}
+        self.cursors = {}
+        self.requests = 0
         self.volumes = {}
         self.tokens = {}
         self.zones = dict(ZONES)
@@ -81,16 +127,23 @@ class EC2Model:
                 self.on_list()
             faults = self.faults[request.action]
             fault, is_executed = faults.pop(0) if faults else (None, True)
-            response = getattr(self, request.action)(request.parameters) if is_executed else None
+            response = self.execute(request) if is_executed else None
             return fault or response
+
+    def execute(self, request):
+        """Carry out a request at this moment."""
+        self.request = request
+        self.requests += 1
+        execute = getattr(self, request.action, None)
+        return execute(request.parameters) if execute else error_response("InvalidAction")
 
     def sees(self, record):
         """Tell whether a read sees the last change of a snapshot or volume.
 
         The next ``hidden`` reads do not: the list of snapshots, and the volume that a read names.
         """
-        is_hidden = record["hidden"] > 0
-        record["hidden"] -= is_hidden
+        is_hidden = record.hidden > 0
+        record.hidden -= is_hidden
         return not is_hidden
 
     def CreateSnapshot(self, parameters):  # noqa: N802
@@ -104,51 +157,65 @@ class EC2Model:
             volume_id=parameters["VolumeId"],
             description=parameters.get("Description", ""),
         )
-        return created_response(self.snapshots[id]["item"])
+        return created_response(self.snapshots[id].item())
 
     def add_snapshot(self, id, tags, started, hidden=0, **fields):
         """Add a snapshot that is missing from the next ``hidden`` lists."""
-        time = started.strftime("%Y-%m-%dT%H:%M:%S.000Z")
-        self.snapshots[id] = {
-            "item": snapshot_item(id, start_time=time, tags=tags, **fields),
-            "tags": tags,
-            "started": started,
-            "hidden": hidden,
-        }
+        self.snapshots[id] = Snapshot(id=id, tags=tags, started=started, hidden=hidden, **fields)
 
     def add_of_other_request(self, of, seconds, id="snap-0000beef", hidden=0):
         """Add a snapshot that another request has made with the tag of the snapshot ``of``.
 
         It starts ``seconds`` later than that one; a negative number makes it older.
         """
-        tags = self.snapshots[of]["tags"] | {REQUEST_TAG: "0" * 32}
-        started = self.snapshots[of]["started"] + timedelta(seconds=seconds)
+        tags = self.snapshots[of].tags | {REQUEST_TAG: "0" * 32}
+        started = self.snapshots[of].started + timedelta(seconds=seconds)
         self.add_snapshot(id, tags, started, hidden)
         return id
 
     def fail(self, id):
         """Let EC2 fail to complete a snapshot."""
-        snapshot = self.snapshots[id]
-        snapshot["item"] = snapshot["item"].replace(">completed<", ">error<")
+        self.snapshots[id].status = "error"
 
     def DescribeSnapshots(self, parameters):  # noqa: N802
-        if "SnapshotId.1" in parameters:
-            found = [s for id, s in self.snapshots.items() if id == parameters["SnapshotId.1"]]
-        elif self.empty_lists:
-            self.empty_lists -= 1
-            found = []
-        elif self.has_empty_first_page and "NextToken" not in parameters:
-            return snapshots_page("", "more")
+        seen = self.seen(parameters)
+        if "NextToken" in parameters:
+            found = self.cursors.pop(parameters["NextToken"], None)
+            if found is None:
+                return error_response("InvalidParameterValue")
         else:
-            key = parameters["Filter.1.Name"].removeprefix("tag:")
-            pattern = re.escape(parameters["Filter.1.Value.1"]).replace(r"\*", ".*")
-            seen = [snapshot for snapshot in self.snapshots.values() if self.sees(snapshot)]
-            found = [
-                snapshot
-                for snapshot in seen
-                if self.ignores_filters or re.fullmatch(pattern, snapshot["tags"].get(key, "-"))
-            ]
-        return snapshots_page("".join(snapshot["item"] for snapshot in reversed(found)))
+            ids = _values(parameters, "SnapshotId")
+            found = [snapshot for snapshot in seen if not ids or snapshot.id in ids]
+            if len(found) < len(set(ids)):
+                return error_response("InvalidSnapshot.NotFound")
+            for matches in [] if self.ignores_filters else _filters(parameters):
+                found = list(filter(matches, found))
+            self.arrange(found)
+        size, is_last = self.cut(parameters, found)
+        token = "" if is_last else f"page-{self.requests}"
+        if token:
+            self.cursors[token] = found[size:]
+        return snapshots_page("".join(snapshot.item() for snapshot in found[:size]), token)
+
+    def seen(self, parameters):
+        """Give the snapshots that a read sees; one that names them does not lag."""
+        snapshots = list(self.snapshots.values())
+        if "SnapshotId.1" in parameters or "NextToken" in parameters:
+            return snapshots
+        if self.empty_lists:
+            self.empty_lists -= 1
+            return []
+        return [snapshot for snapshot in snapshots if self.sees(snapshot)]
+
+    def arrange(self, found):
+        """Put what a list has into the order of its pages."""
+        found.reverse()
+
+    def cut(self, parameters, found):
+        """Give the size of a page, and whether it is the last one."""
+        is_empty = self.has_empty_first_page and "NextToken" not in parameters
+        size = 0 if is_empty else int(parameters.get("MaxResults", 1000))
+        return size, len(found) <= size and not is_empty
 
     def DeleteSnapshot(self, parameters):  # noqa: N802
         is_found = self.snapshots.pop(parameters["SnapshotId"], None)
@@ -187,14 +254,9 @@ class EC2Model:
 
     def add_volume(self, zone="us-east-1b", size=1, tags=None, attachment=None, id=None, hidden=0):
         id = id or f"vol-{next(self.numbers):08x}"
-        self.volumes[id] = {
-            "zone": zone,
-            "size": size,
-            "tags": tags or {},
-            "attachment": attachment,
-            "before": None,
-            "hidden": hidden,
-        }
+        self.volumes[id] = Volume(
+            zone=zone, size=size, tags=tags or {}, attachment=attachment, hidden=hidden
+        )
         return id
 
     def DescribeVolumes(self, parameters):  # noqa: N802
@@ -207,16 +269,14 @@ class EC2Model:
         if "Filter.1.Name" in parameters:
             assert parameters["Filter.1.Name"] == "attachment.instance-id"
             instance = parameters["Filter.1.Value.1"]
-            ids = [id for id in ids if (self.volumes[id]["attachment"] or [None])[0] == instance]
+            ids = [id for id in ids if (self.volumes[id].attachment or [None])[0] == instance]
         return volumes_page("".join(map(self._item, ids)))
 
     def _item(self, id, is_stale=False):
         volume = self.volumes[id]
-        attachment = volume["before"] if is_stale else volume["attachment"]
+        attachment = volume.before if is_stale else volume.attachment
         attachments = [attachment] if attachment else []
-        return volume_item(
-            id, attachments, volume["zone"], size=volume["size"], tags=volume["tags"]
-        )
+        return volume_item(id, attachments, volume.zone, size=volume.size, tags=volume.tags)
 
     def AttachVolume(self, parameters):  # noqa: N802
         id, instance, device = (parameters[n] for n in ("VolumeId", "InstanceId", "Device"))
@@ -224,30 +284,49 @@ class EC2Model:
             return self.refused[device]
         if instance != INSTANCE:
             return error_response("InvalidInstanceID.NotFound")
-        if self.volumes[id]["attachment"]:
+        if self.volumes[id].attachment:
             return error_response("VolumeInUse")
         self._set(id, (instance, device, "attaching"))
         return xml_response(
-            "AttachVolumeResponse", attachment_fields(id, *self.volumes[id]["attachment"])
+            "AttachVolumeResponse", attachment_fields(id, *self.volumes[id].attachment)
         )
 
     def DetachVolume(self, parameters):  # noqa: N802
         id = parameters["VolumeId"]
-        attachment = self.volumes[id]["attachment"]
+        attachment = self.volumes[id].attachment
         if not attachment:
             return error_response("IncorrectState")
         self._set(id, None)
         return xml_response("DetachVolumeResponse", attachment_fields(id, *attachment))
 
     def _set(self, id, attachment):
-        self.volumes[id]["before"] = self.volumes[id]["attachment"]
-        self.volumes[id]["attachment"] = attachment
+        self.volumes[id].before = self.volumes[id].attachment
+        self.volumes[id].attachment = attachment
 
     def DeleteVolume(self, parameters):  # noqa: N802
         id = parameters["VolumeId"]
         if id not in self.volumes:
             return error_response("InvalidVolume.NotFound")
-        if self.volumes[id]["attachment"]:
+        if self.volumes[id].attachment:
             return error_response("VolumeInUse")
         del self.volumes[id]
         return xml_response("DeleteVolumeResponse", "<return>true</return>")
+
+
+def _values(parameters, prefix, suffix=""):
+    names = (f"{prefix}.{number}{suffix}" for number in count(1))
+    return [parameters[name] for name in takewhile(parameters.__contains__, names)]
+
+
+def _filters(parameters):
+    """Give for each filter of a list what tells whether a snapshot matches."""
+    for number, name in enumerate(_values(parameters, "Filter", ".Name"), 1):
+        values = map(re.escape, _values(parameters, f"Filter.{number}.Value"))
+        pattern = "|".join(values).replace(r"\*", ".*").replace(r"\?", ".")
+        yield partial(_matches, name, re.compile(pattern, re.DOTALL))
+
+
+def _matches(name, pattern, snapshot):
+    texts = {"volume-id": snapshot.volume_id, "snapshot-id": snapshot.id}
+    text = texts.get(name, snapshot.tags.get(name.removeprefix("tag:")))
+    return text is not None and pattern.fullmatch(text) is not None

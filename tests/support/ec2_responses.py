@@ -12,6 +12,7 @@ class EC2Response:
     body: bytes
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    error_code: str = ""
 
 
 def xml_response(root: str, inner: str) -> EC2Response:
@@ -28,6 +29,7 @@ def error_response(code: str, status: int = 400, message: str = "EC2 says no.") 
         f"<Response><Errors><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
         "</Errors><RequestID>ea966190-f9aa-478e-9ede-example</RequestID></Response>".encode(),
         status,
+        error_code=code,
     )
 
 

@@ -32,14 +32,14 @@ class LaggingEC2(EC2Model):
 
     def add_snapshot(self, id, *args, **kwargs):
         super().add_snapshot(id, *args, **kwargs)
-        self.snapshots[id]["made_at"] = self.clock.monotonic()
+        self.snapshots[id].made_at = self.clock.monotonic()
 
     def DescribeSnapshots(self, parameters):  # noqa: N802
         self.seen_at = self.clock.monotonic() - self.random.uniform(*self.lags_of_lists)
         return super().DescribeSnapshots(parameters)
 
     def sees(self, record):
-        return record["made_at"] <= self.seen_at
+        return record.made_at <= self.seen_at
 
 
 class Outcome:

@@ -32,7 +32,7 @@ def test_first_create_is_answered_after_five_seconds_at_the_latest(scenario, cap
     ec2 = scenario.model(lag=ALWAYS)
     assert id_of(scenario.create(headers=KEY)) == FIRST
     assert sum(scenario.sleeps) == 5
-    assert f"{CREATE_TAG}={ec2.snapshots[FIRST]['tags'][CREATE_TAG]}" in caplog.text
+    assert f"{CREATE_TAG}={ec2.snapshots[FIRST].tags[CREATE_TAG]}" in caplog.text
     assert increase_of("dcproxy_creates_unsettled_total") == 1
 
 

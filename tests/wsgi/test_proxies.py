@@ -102,7 +102,7 @@ class Cloud:
 
     def is_done_once(self):
         volumes = self.model.volumes
-        attachment = volumes.get("vol-12345678", {}).get("attachment")
+        attachment = getattr(volumes.get("vol-12345678"), "attachment", None)
         return {
             "CreateSnapshot": len(self.model.snapshots) == 2,
             "DeleteSnapshot": not self.model.snapshots,

@@ -27,15 +27,15 @@ def test_create_carries_its_tag_and_is_sent_once(scenario):
     ec2 = scenario.model()
     id = id_of(scenario.create(name="weekly"))
     assert ec2.actions == ["CreateSnapshot"]
-    assert re.fullmatch(r"[0-9a-f]{32}", ec2.snapshots[id]["tags"][CREATE_TAG])
-    assert ec2.snapshots[id]["tags"]["Name"] == "weekly"
+    assert re.fullmatch(r"[0-9a-f]{32}", ec2.snapshots[id].tags[CREATE_TAG])
+    assert ec2.snapshots[id].tags["Name"] == "weekly"
 
 
 def test_each_create_has_a_tag_of_its_own(scenario):
     ec2 = scenario.model()
     for _ in range(3):
         scenario.create()
-    assert len({snapshot["tags"][CREATE_TAG] for snapshot in ec2.snapshots.values()}) == 3
+    assert len({snapshot.tags[CREATE_TAG] for snapshot in ec2.snapshots.values()}) == 3
 
 
 def test_throttled_create_is_resent_without_polling(scenario):
@@ -116,7 +116,7 @@ def test_error_after_a_lost_response_is_an_unknown_outcome(scenario):
 def test_caller_without_tag_permission_gets_an_untagged_snapshot(scenario):
     ec2 = scenario.model((DENIED, NOT_EXECUTED))
     id = id_of(scenario.create(description="d"))
-    assert ec2.snapshots[id]["tags"] == {}
+    assert ec2.snapshots[id].tags == {}
     assert ec2.actions == ["CreateSnapshot"] * 2
 
 
@@ -133,7 +133,7 @@ CODES_OF_REFUSED_TAGS = [
 def test_create_is_repeated_without_the_tags_that_the_cloud_refuses(scenario, code):
     ec2 = scenario.model((error_response(code), NOT_EXECUTED))
     id = id_of(scenario.create(description="d"))
-    assert ec2.snapshots[id]["tags"] == {}
+    assert ec2.snapshots[id].tags == {}
     assert ec2.actions == ["CreateSnapshot"] * 2
 
 
@@ -207,7 +207,7 @@ def test_look_for_a_lost_create_asks_for_pages(scenario, programmed_ec2, page_si
         assert look.action == "DescribeSnapshots"
         assert look.parameters["MaxResults"] == str(page_size)
         assert look.parameters["Owner.1"] == "self"
-    assert second.parameters["NextToken"] == "more"
+    assert second.parameters["NextToken"] == "page-2"
 
 
 def test_untagged_create_is_never_resent(scenario):

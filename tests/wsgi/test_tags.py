@@ -25,7 +25,7 @@ def copying_client(scenario):
 
 def tags_of(model, response):
     """Give the tags of a created snapshot, without those of its create."""
-    tags = model.snapshots[id_of(response)]["tags"]
+    tags = model.snapshots[id_of(response)].tags
     return {key: value for key, value in tags.items() if key not in OF_CREATE}
 
 
@@ -33,7 +33,7 @@ def test_tags_of_the_operator_are_in_the_call_that_makes_a_snapshot(scenario, cl
     ec2 = scenario.model()
     made = scenario.create(client=client, name="weekly")
     assert tags_of(ec2, made) == {**dict(TAGS), "Name": "weekly"}
-    assert ec2.snapshots[id_of(made)]["tags"].keys() >= OF_CREATE
+    assert ec2.snapshots[id_of(made)].tags.keys() >= OF_CREATE
     assert ec2.actions == ["CreateSnapshot"]
 
 
@@ -41,7 +41,7 @@ def test_tags_of_the_operator_are_in_the_call_that_makes_a_volume(client, progra
     programmed_ec2.respond = model = EC2Model()
     given = {"realm_id": "us-east-1b", "name": "restored"}
     id = id_of(client.post(VOLUMES, given, status=201))
-    assert model.volumes[id]["tags"] == {**dict(TAGS), "Name": "restored"}
+    assert model.volumes[id].tags == {**dict(TAGS), "Name": "restored"}
     assert model.actions == ["CreateVolume"]
 
 
@@ -57,7 +57,7 @@ def test_tags_are_set_where_create_tag_is_off(scenario):
     client = scenario.client_with(tags=TAGS, create_tag=False)
     scenario.create(client=client)
     [snapshot] = ec2.snapshots.values()
-    assert snapshot["tags"] == dict(TAGS)
+    assert snapshot.tags == dict(TAGS)
 
 
 def test_repeated_create_has_the_tags_too(scenario, client):
@@ -129,10 +129,10 @@ def test_snapshot_has_at_most_50_tags_and_ours_come_first(scenario, create_tag):
     client = scenario.client_with(tags=TAGS, copy_tags=True, create_tag=create_tag)
     scenario.create(client=client, name="weekly")
     [snapshot] = ec2.snapshots.values()
-    assert len(snapshot["tags"]) == 50
+    assert len(snapshot.tags) == 50
     ours = {"Name": "weekly"} | dict(TAGS)
-    assert snapshot["tags"].items() >= ours.items()
-    assert snapshot["tags"].keys() >= OF_CREATE or not create_tag
+    assert snapshot.tags.items() >= ours.items()
+    assert snapshot.tags.keys() >= OF_CREATE or not create_tag
 
 
 def test_volume_that_cannot_be_read_fails_the_create_with_the_answer_of_ec2(

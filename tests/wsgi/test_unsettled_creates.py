@@ -32,7 +32,7 @@ def test_snapshot_that_ec2_returned_is_answered(scenario, ec2):
 
 def test_possible_duplicate_is_logged_with_its_tag_and_counted(scenario, ec2, caplog, unsettled):
     scenario.create()
-    tag = ec2.snapshots[FIRST]["tags"][CREATE_TAG]
+    tag = ec2.snapshots[FIRST].tags[CREATE_TAG]
     assert "1 of at most 2 snapshots were found" in caplog.text
     assert f"{CREATE_TAG}={tag}" in caplog.text
     assert unsettled() == 1
@@ -93,7 +93,7 @@ def test_failed_snapshot_beside_one_that_no_search_shows_is_an_unknown_outcome(
     message = message_of(scenario.create(status=502))
     assert f"could not complete the snapshot {SECOND}" in message
     assert "not known whether EC2 has made another one" in message
-    assert ec2.snapshots[FIRST]["tags"][CREATE_TAG] in message
+    assert ec2.snapshots[FIRST].tags[CREATE_TAG] in message
     assert unsettled() == 1
 
 
@@ -117,7 +117,7 @@ def test_create_is_answered_although_the_last_search_fails(scenario, ec2, unsett
 def test_unknown_outcome_is_reported(scenario, caplog, unsettled):
     ec2 = scenario.model(*[(LOST, EXECUTED)] * 3, lag=ALWAYS)
     response = scenario.create(status=502)
-    [tag] = {snapshot["tags"][CREATE_TAG] for snapshot in ec2.snapshots.values()}
+    [tag] = {snapshot.tags[CREATE_TAG] for snapshot in ec2.snapshots.values()}
     assert re.search(rf"{CREATE_TAG}=(\w+)", message_of(response))[1] == tag
     assert f"{CREATE_TAG}={tag}" in caplog.text
     assert unsettled() == 1

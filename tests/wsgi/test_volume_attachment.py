@@ -36,7 +36,7 @@ class Change:
         return self.client.post(self.address, GIVEN, status=status)
 
     def is_done(self):
-        return bool(self.model.volumes[self.id]["attachment"]) == self.wants_attachment
+        return bool(self.model.volumes[self.id].attachment) == self.wants_attachment
 
     @property
     def sent(self):
@@ -64,7 +64,7 @@ def test_lost_detach_that_has_ended_is_settled_by_a_refusal(programmed_client, m
     volume = programmed_client.post(f"{VOLUMES}/{id}/detach", status=202)
     assert read_xml(volume).xpath("mount/instance/@id") == [INSTANCE]
     assert model.actions.count("DetachVolume") == 2
-    assert not model.volumes[id]["attachment"]
+    assert not model.volumes[id].attachment
 
 
 @pytest.mark.parametrize("status", ["busy", "detaching"])
@@ -78,7 +78,7 @@ def test_lost_detach_of_a_volume_that_the_instance_still_uses_is_settled(
 
     def begin_to_detach(parameters):
         if "DetachVolume" in model.actions:
-            model.volumes[id]["attachment"] = detaching
+            model.volumes[id].attachment = detaching
         return describe(parameters)
 
     model.DescribeVolumes = begin_to_detach
@@ -100,19 +100,19 @@ def test_lost_detach_is_sent_again_while_reads_show_the_volume_from_before(
 ):
     """They show no attachment: that it ended is not proven."""
     id = model.add_volume(attachment=ATTACHED)
-    model.volumes[id]["before"] = None
+    model.volumes[id].before = None
     model.faults["DetachVolume"] = [not_executed()]
     describe = model.DescribeVolumes
 
     def read(parameters):
-        model.volumes[id]["hidden"] = model.actions.count("DescribeVolumes") > fresh_reads
+        model.volumes[id].hidden = model.actions.count("DescribeVolumes") > fresh_reads
         return describe(parameters)
 
     model.DescribeVolumes = read
     volume = programmed_client.post(f"{VOLUMES}/{id}/detach", status=202)
     assert read_xml(volume).findtext("state") == "IN-USE"
     assert model.actions.count("DetachVolume") == 2
-    assert not model.volumes[id]["attachment"]
+    assert not model.volumes[id].attachment
 
 
 @pytest.mark.parametrize("instance", [INSTANCE, "i-87654321"])
@@ -124,7 +124,7 @@ def test_lost_refusal_of_an_attach_is_not_an_attachment(programmed_client, model
     given = {"instance_id": INSTANCE, "device": "/dev/sdh"}
     message = message_of(programmed_client.post(f"{VOLUMES}/{id}/attach", given, status=502))
     assert message.startswith("VolumeInUse: EC2 says no. It is not known")
-    assert model.volumes[id]["attachment"] == (instance, held, "attached")
+    assert model.volumes[id].attachment == (instance, held, "attached")
 
 
 @pytest.mark.parametrize("shown", ["detaching", "busy", "detached"])
@@ -134,12 +134,12 @@ def test_earlier_attachment_of_a_lagging_read_is_not_an_attachment(
 ):
     """The looks show the attachment as it was before the volume was detached."""
     id = model.add_volume(attachment=(INSTANCE, "/dev/sdf", shown))
-    model.volumes[id]["before"] = (INSTANCE, "/dev/sdf", stale)
+    model.volumes[id].before = (INSTANCE, "/dev/sdf", stale)
     model.faults["AttachVolume"] = [not_executed()] * 9
     describe = model.DescribeVolumes
 
     def read(parameters):
-        model.volumes[id]["hidden"] = model.actions.count("DescribeVolumes") > 1
+        model.volumes[id].hidden = model.actions.count("DescribeVolumes") > 1
         return describe(parameters)
 
     model.DescribeVolumes = read
@@ -156,7 +156,7 @@ def test_lost_attach_beside_an_earlier_attachment_is_settled(programmed_client, 
 
     def read(parameters):
         if "AttachVolume" in model.actions:
-            model.volumes[id]["attachment"] = ATTACHED
+            model.volumes[id].attachment = ATTACHED
         return describe(parameters)
 
     model.DescribeVolumes = read
@@ -209,7 +209,7 @@ def test_repeat_that_is_refused_because_of_stale_reads_is_settled(change):
     """The looks did not show the effect, so that it was sent again."""
     change.model.faults[change.action] = [lost()]
     volume = change.model.volumes[change.id]
-    volume |= {"before": volume["attachment"], "hidden": 1 + 3}
+    volume.before, volume.hidden = volume.attachment, 1 + 3
     change.send()
     assert change.sent == 2
     assert change.is_done()

@@ -48,8 +48,8 @@ def test_snapshot_links_to_the_form_that_restores_it(programmed_client, programm
     [(id, volume)] = model.volumes.items()
     assert made.headers["Location"].endswith(f"{VOLUMES}/{id}")
     assert made.html.h1.text == f"Storage volume {id}"
-    assert (volume["zone"], volume["size"]) == ("us-east-1c", 8)
-    assert volume["tags"]["Name"] == "restored"
+    assert (volume.zone, volume.size) == ("us-east-1c", 8)
+    assert volume.tags["Name"] == "restored"
 
 
 def test_form_offers_the_available_realms(programmed_client, model):
@@ -168,11 +168,11 @@ def test_user_attaches_detaches_and_deletes_a_volume(programmed_client, model):
     form = form_of(page, "Attach the volume")
     form["instance_id"] = INSTANCE
     page = form.submit(headers=HTML, status=303).follow(headers=HTML)
-    assert model.volumes[id]["attachment"][:2] == (INSTANCE, "/dev/sdf")
+    assert model.volumes[id].attachment[:2] == (INSTANCE, "/dev/sdf")
     assert f"{INSTANCE} as /dev/sdf" in page.text
     form = form_of(page, "Detach the volume")
     page = form.submit(headers=HTML, status=303).follow(headers=HTML)
-    assert model.volumes[id]["attachment"] is None
+    assert model.volumes[id].attachment is None
     form = form_of(page, "Delete the volume")
     page = form.submit(headers=HTML, status=303).follow(headers=HTML)
     assert page.html.h1.text == "Storage volumes"
