@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -20,7 +20,7 @@ LIVE_FOLDERS = {"live", "browser"}
 # The host's own file of certificates would be loaded for each application.
 os.environ.pop("AWS_CA_BUNDLE", None)
 
-for name, examples in (("quick", 25), ("thorough", 300)):
+for name, examples in (("quick", 10), ("thorough", 300)):
     hypothesis.settings.register_profile(
         name,
         max_examples=examples,
@@ -29,6 +29,12 @@ for name, examples in (("quick", 25), ("thorough", 300)):
     )
 # ``--hypothesis-profile thorough`` takes the other one.
 hypothesis.settings.load_profile("quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no live tests where none is selected: that takes half of the collection's time."""
+    is_live = collection_path.is_dir() and collection_path.name in LIVE_FOLDERS
+    return (is_live and config.option.markexpr == "not live") or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,13 +51,13 @@ def moto_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def regional_ec2(moto_url: str) -> Callable[[str], BaseClient]:
     """Give native clients of moto, by region."""
-    return cache(partial(native_client, moto_url))
+    return partial(native_client, moto_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ec2(regional_ec2: Callable[[str], BaseClient]) -> BaseClient:
     return regional_ec2("us-east-1")
 

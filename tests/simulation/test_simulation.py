@@ -59,7 +59,7 @@ def test_hard_situation_is_clean(name):
 def test_same_seed_gives_the_same_trace():
     start = secrets.randbits(40)
     with replica.installed():
-        for seed in range(start, start + 5):
+        for seed in range(start, start + 3):
             first = world.run(seed, is_traced=True)
             world.run(seed + 1)
             second = world.run(seed, is_traced=True)
@@ -71,21 +71,21 @@ def test_same_seed_gives_the_same_trace():
 
 def test_other_process_gives_the_same_trace():
     seed = secrets.randbits(40)
-    command = [sys.executable, "-m", "tests.simulation", "--trace", "--seed", str(seed)]
+    with replica.installed():
+        trace = "\n".join(world.run(seed, is_traced=True).trace)
+    assert "POST" in trace
     root = Path(dcproxy.__file__).parents[1]
-    outputs = [
-        subprocess.run(
-            command,
-            cwd=root,
-            env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)},
-            stdout=subprocess.PIPE,
-            check=False,
-            timeout=60,
-        ).stdout
-        for hash_seed in ("1", "2")
-    ]
-    assert b"POST" in outputs[0]
-    assert outputs[0] == outputs[1], seed
+    output = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--trace", "--seed", str(seed)],
+        cwd=root,
+        # Other hashes give other orders of sets.
+        env=os.environ | {"PYTHONHASHSEED": str(seed % 2**32), "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    ).stdout
+    assert trace in output, seed
 
 
 def test_one_create_without_faults():
@@ -259,10 +259,8 @@ def test_nothing_stays_patched():
     "name", ["early-answer", "no-parameter-check", "no-client-check", "shared-credentials"]
 )
 def test_mutation_is_noticed(name):
-    summary = campaign.run(
-        1, 400, campaign.Options(mutation=name), until=lambda summary: bool(summary.failures)
-    )
-    assert summary.failures
+    options = campaign.Options(mutation=name)
+    assert any(campaign.run_chunk((seed, 5), options).failures for seed in range(1, 400, 5))
 
 
 @pytest.mark.parametrize("name", mutations.MUTATIONS)

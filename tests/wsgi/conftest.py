@@ -1,15 +1,16 @@
 """WebTest clients of the application, in front of moto or of the programmed EC2."""
 
+import re
 from collections.abc import Callable
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from webtest import TestApp
 
 from tests.support import application
 from tests.support.application import client_of, shared_application
 from tests.support.creation import CreationScenario
 from tests.support.ec2_server import ProgrammedEC2
+from tests.support.moto import forget_everything
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +18,13 @@ def sleeps() -> list[float]:
     """Give the seconds that the application slept in this test, instead of sleeping."""
     application.recorded_sleeps.clear()
     return application.recorded_sleeps
+
+
+@pytest.fixture(scope="module")
+def moto_url(moto_url: str) -> str:
+    """Give the address of moto without what other modules have created."""
+    forget_everything(moto_url)
+    return moto_url
 
 
 @pytest.fixture
@@ -53,14 +61,17 @@ def scenario(programmed_ec2: ProgrammedEC2, sleeps: list[float]) -> CreationScen
     return CreationScenario(programmed_ec2, sleeps)
 
 
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL_VALUE = re.compile(r'"([^"]*)"')
+
+
 def metrics_of(client: TestApp) -> dict[tuple[str, ...], float]:
-    """Read the metrics: the values by name and labels."""
+    """Read the metrics: the values by name and labels. No value has a quote or a backslash."""
     response = client.get("/metrics")
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     return {
-        (sample.name, *sorted(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(response.text)
-        for sample in family.samples
+        (name, *sorted(_LABEL_VALUE.findall(labels))): float(value)
+        for name, labels, value in _SAMPLE.findall(response.text)
     }
 
 

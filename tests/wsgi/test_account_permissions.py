@@ -6,15 +6,13 @@ and each call by the policies of its role.
 
 import json
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from tests.support.accounts import password_of, role_of, write_account_files
 from tests.support.application import client_of, new_application
 from tests.support.documents import read_xml
 from tests.support.markdown import code_blocks, read_page
-from tests.support.package import running_moto
+from tests.support.moto import native_client, verifying_requests
 
 TRUST, ASSUME, READ, CREATE = (
     block.text for block in code_blocks(read_page("docs/accounts.md")) if block.language == "json"
@@ -83,32 +81,26 @@ ACCOUNTS = {
 
 
 @pytest.fixture(scope="module")
-def arranged(tmp_path_factory):
-    """Run moto with its IAM on, and an application with the accounts."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        # The calls of this fixture are not authorised: moto needs their exact number.
-        monkeypatch.setenv("INITIAL_NO_AUTH_ACTION_COUNT", str(2 + 2 * len(ROLES) + 2))
-        with running_moto() as url:
-            keys = {"aws_access_key_id": "nobody", "aws_secret_access_key": "secret"}
-            once = Config(retries={"total_max_attempts": 1})
-            options = {"region_name": "us-east-1", "endpoint_url": url, "config": once, **keys}
-            ec2, iam, sts = (boto3.client(name, **options) for name in ("ec2", "iam", "sts"))
-            volume_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
-            snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
-            for name, (trusted, text) in ROLES.items():
-                iam.create_role(RoleName=name, AssumeRolePolicyDocument=trusted)
-                iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=policy(text))
-            hosts = {
-                name: sts.assume_role(RoleArn=role_of(name), RoleSessionName="host")["Credentials"]
-                for name in ("dcproxy", "powerless")
-            }
-            profiles = {
-                account: profile(account, hosts[host], role, more, url)
-                for account, (host, role, more) in ACCOUNTS.items()
-            }
-            files = write_account_files(tmp_path_factory.mktemp("accounts"), profiles)
-            app = new_application(ec2_endpoint_url=url, **files.options)
-            yield app, {"volume_id": volume_id, "snapshot_id": snapshot_id}
+def arranged(tmp_path_factory, moto_url, ec2):
+    """Arrange the roles in moto's IAM, and make an application with the accounts."""
+    iam, sts = (native_client(moto_url, service=name) for name in ("iam", "sts"))
+    volume_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
+    snapshot_id = ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
+    for name, (trusted, text) in ROLES.items():
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trusted)
+        iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=policy(text))
+    hosts = {
+        name: sts.assume_role(RoleArn=role_of(name), RoleSessionName="host")["Credentials"]
+        for name in ("dcproxy", "powerless")
+    }
+    profiles = {
+        account: profile(account, hosts[host], role, more, moto_url)
+        for account, (host, role, more) in ACCOUNTS.items()
+    }
+    files = write_account_files(tmp_path_factory.mktemp("accounts"), profiles)
+    app = new_application(ec2_endpoint_url=moto_url, **files.options)
+    with verifying_requests(moto_url):
+        yield app, {"volume_id": volume_id, "snapshot_id": snapshot_id}
 
 
 def profile(account, host, role, more, url):

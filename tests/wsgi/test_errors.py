@@ -151,7 +151,7 @@ def test_failed_creates_do_not_use_up_the_retries_of_reads(programmed_client, pr
     def respond(request):
         # 120 creates would exhaust the retry quota of botocore.
         is_create = request.action == "CreateSnapshot"
-        return error_response("InternalError", 500) if is_create else snapshots_page("")
+        return error_response("RequestLimitExceeded", 503) if is_create else snapshots_page("")
 
     programmed_ec2.respond = respond
     for _ in range(40):

@@ -1,6 +1,7 @@
 """The health and metrics endpoints."""
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.addresses import SNAPSHOTS
 from tests.support.ec2_responses import EC2Response, error_response, snapshots_page
@@ -51,6 +52,16 @@ def test_aborted_lists_are_counted(programmed_client, programmed_ec2, increase_o
     with pytest.raises(ConnectionError):
         programmed_client.get(SNAPSHOTS)
     assert increase_of("dcproxy_lists_broken_total") == 1
+
+
+def test_parser_of_prometheus_reads_the_metrics(programmed_client):
+    parsed = {
+        (sample.name, *sorted(sample.labels.values()))
+        for family in text_string_to_metric_families(programmed_client.get("/metrics").text)
+        for sample in family.samples
+    }
+    assert ("dcproxy_requests_over_capacity_total", "key") in parsed
+    assert parsed == metrics_of(programmed_client).keys()
 
 
 def test_metrics_report_the_version(programmed_client):

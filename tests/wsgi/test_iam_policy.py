@@ -2,14 +2,13 @@
 
 import json
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from tests.support.application import client_of, new_application
+from tests.support.application import client_of, shared_application
 from tests.support.iam import RESOURCES, allows
 from tests.support.markdown import code_blocks, code_spans, read_page, table
-from tests.support.package import ACTIONS, isolated_session, running_moto
+from tests.support.moto import native_client, verifying_requests
+from tests.support.package import ACTIONS, isolated_session
 
 [POLICY] = [
     block.text for block in code_blocks(read_page("docs/migration.md")) if block.language == "json"
@@ -63,39 +62,31 @@ def test_table_says_what_each_action_is_needed_for():
 
 
 @pytest.fixture(scope="module")
-def response_to(module_monkeypatch):
-    """Run moto with its IAM, where one user has the policy and each other one lacks actions.
+def response_to(moto_url, ec2):
+    """Arrange users in moto's IAM: one has the policy, and each other one lacks actions.
 
     Gives a function: the response to the request that needs ``action``, of the user who lacks
     the actions ``lacking``.
     """
     lacks = [(), tuple(VOLUMES), *((action,) for action in REQUESTS)]
-    # The calls of this fixture are not authorised: moto needs their exact number.
-    module_monkeypatch.setenv("INITIAL_NO_AUTH_ACTION_COUNT", str(7 + 3 * len(lacks)))
-    with running_moto() as url:
-        region = {"region_name": "us-east-1", "endpoint_url": url}
-        keys = {"aws_access_key_id": "nobody", "aws_secret_access_key": "secret"}
-        once = Config(retries={"total_max_attempts": 1})
-        ec2 = boto3.client("ec2", **region, **keys, config=once)
-        iam = boto3.client("iam", **region, **keys, config=once)
-        image_id = ec2.register_image(Name="tests")["ImageId"]
-        [instance] = ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1)["Instances"]
-        ids = {
-            name: ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
-            for name in ("volume_id", "attached_id", "other_volume_id")
-        }
-        ids["instance_id"] = instance["InstanceId"]
-        ids["snapshot_id"] = ec2.create_snapshot(VolumeId=ids["volume_id"])["SnapshotId"]
-        ec2.attach_volume(
-            VolumeId=ids["attached_id"], InstanceId=ids["instance_id"], Device="/dev/sdf"
-        )
-        callers = {lacking: user_without(iam, lacking) for lacking in lacks}
+    image_id = ec2.register_image(Name="tests")["ImageId"]
+    [instance] = ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1)["Instances"]
+    ids = {
+        name: ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
+        for name in ("volume_id", "attached_id", "other_volume_id")
+    }
+    ids["instance_id"] = instance["InstanceId"]
+    ids["snapshot_id"] = ec2.create_snapshot(VolumeId=ids["volume_id"])["SnapshotId"]
+    ec2.attach_volume(VolumeId=ids["attached_id"], InstanceId=ids["instance_id"], Device="/dev/sdf")
+    iam = native_client(moto_url, service="iam")
+    callers = {lacking: user_without(iam, lacking) for lacking in lacks}
 
-        def response(action, lacking):
-            client = client_of(new_application(ec2_endpoint_url=url), callers[lacking])
-            method, address = REQUESTS[action]
-            return client.request(address.format(**ids), method=method, status="*")
+    def response(action, lacking):
+        client = client_of(shared_application(ec2_endpoint_url=moto_url), callers[lacking])
+        method, address = REQUESTS[action]
+        return client.request(address.format(**ids), method=method, status="*")
 
+    with verifying_requests(moto_url):
         yield response
 
 
@@ -110,12 +101,6 @@ def user_without(iam, actions):
     iam.put_user_policy(UserName=name, PolicyName="documented", PolicyDocument=json.dumps(document))
     key = iam.create_access_key(UserName=name)["AccessKey"]
     return key["AccessKeyId"], key["SecretAccessKey"]
-
-
-@pytest.fixture(scope="module")
-def module_monkeypatch():
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        yield monkeypatch
 
 
 @pytest.mark.parametrize("action", REQUESTS)

@@ -117,11 +117,12 @@ def test_create_is_in_the_region_of_the_request(client, regional_ec2):
         *(("snapshot_id", text) for text in ("snap-1", "vol-12345678", "x", "snap-12345678 ")),
     ],
 )
-def test_create_with_a_bad_parameter_is_400_that_names_it(client, ec2, parameter, value):
-    before = len(ec2.describe_volumes()["Volumes"])
-    message = read_xml(client.post(VOLUMES, {parameter: value}, status=400)).findtext("message")
-    assert message.startswith(f"{parameter} {value!r} is not ")
-    assert len(ec2.describe_volumes()["Volumes"]) == before
+def test_create_with_a_bad_parameter_is_400_that_names_it(
+    programmed_client, programmed_ec2, parameter, value
+):
+    response = programmed_client.post(VOLUMES, {parameter: value}, status=400)
+    assert read_xml(response).findtext("message").startswith(f"{parameter} {value!r} is not ")
+    assert not programmed_ec2.requests
 
 
 def test_create_from_an_unknown_snapshot_is_404(client):
