@@ -6,14 +6,7 @@ from functools import partial
 from typing import Any
 
 from dcproxy.deltacloud import protocol
-from dcproxy.deltacloud.models import (
-    Driver,
-    ErrorDocument,
-    Model,
-    Realm,
-    StorageSnapshot,
-    StorageVolume,
-)
+from dcproxy.deltacloud.models import Driver, Model, Realm, StorageSnapshot, StorageVolume
 from dcproxy.deltacloud.urls import Urls, is_plain, segment
 
 HEADERS = {"Content-Type": "application/json"}
@@ -105,13 +98,17 @@ def _realm(urls: Urls, realm: Realm) -> dict[str, Any]:
 
 
 def _entry_point(urls: Urls, provider: str | None) -> dict[str, Any]:
-    links = []
-    for name, collection in protocol.COLLECTIONS.items():
-        features = [
-            {"name": name, "rel": operation, "params": [{"name": parameter}]}
-            for name, operation, parameter in collection.features
-        ]
-        links.append({"rel": name, "href": urls.collection(name), "features": features})
+    links = [
+        {
+            "rel": collection.name,
+            "href": urls.collection(collection.name),
+            "features": [
+                {"name": name, "rel": operation, "params": [{"name": parameter}]}
+                for name, operation, parameter in collection.features
+            ],
+        }
+        for collection in protocol.COLLECTIONS.values()
+    ]
     provider = provider or protocol.DEFAULT_PROVIDER
     api = {"version": protocol.VERSION, "driver": protocol.DRIVER, "provider": provider}
     return {"api": {**api, "links": links}}
@@ -139,19 +136,15 @@ def _summary(urls: Urls, collection: protocol.Collection) -> dict[str, str]:
     return {"name": collection.name, "url": url, "description": collection.description}
 
 
-def _error(urls: Urls, error: ErrorDocument) -> dict[str, Any]:
-    return {"code": error.status, "message": error.message, "error": error.code}
-
-
 _MEMBERS: dict[str, Callable[[Urls, Any], dict[str, Any]]] = {
-    "driver": lambda urls, driver: {"id": driver.id, **_driver(driver)},
+    "driver": lambda _, driver: {"id": driver.id, **_driver(driver)},
     "realm": _realm,
     "storage_volume": _volume,
 }
 _DOCUMENTS: dict[str, Callable[[Urls, Any], dict[str, Any]]] = {
     "doc": lambda urls, collection: {"docs": _doc(urls, collection)},
     "docs": lambda urls, docs: {"docs": [_summary(urls, each) for each in docs]},
-    "drivers": lambda urls, drivers: {driver.id: _driver(driver) for driver in drivers},
+    "drivers": lambda _, drivers: {driver.id: _driver(driver) for driver in drivers},
     "entry_point": _entry_point,
-    "error": _error,
+    "error": lambda _, error: {"code": error.status, "message": error.message, "error": error.code},
 }

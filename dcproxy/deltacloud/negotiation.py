@@ -83,16 +83,15 @@ def _negotiate(accept: str | None) -> Format:
         name = _ALIASES.get(name, name)
         ranges[name] = max(weight, ranges.get(name, 0.0))
 
-    def quality(media_type: str) -> float:
-        specific_first = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
-        return next((ranges[name] for name in specific_first if name in ranges), 0.0)
-
     def preference(format: Format) -> tuple[float, bool]:
+        name = format.media_type
+        specific_first = (name, f"{name.partition('/')[0]}/*", "*/*")
+        quality = next((ranges[each] for each in specific_first if each in ranges), 0.0)
         # Of equal ones, one that the client names comes before one that */* allows.
-        return quality(format.media_type), format.media_type in ranges
+        return quality, name in ranges
 
     best = max(FORMATS.values(), key=preference)
-    if ranges and not quality(best.media_type):
+    if ranges and not preference(best)[0]:
         offers = ", ".join(format.media_type for format in FORMATS.values())
         raise ApiError(406, f"None of the media types in Accept is available, only {offers}.")
     return best

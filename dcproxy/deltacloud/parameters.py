@@ -79,8 +79,8 @@ def _body(request: Request) -> bytes:
     return body
 
 
-def _urlencoded(text: bytes) -> dict[str, str]:
-    def read(encoding: str) -> dict[str, str]:
+def _urlencoded(text: bytes, encoding: str = "utf-8") -> dict[str, str]:
+    try:
         pairs = parse_qsl(
             text.decode(encoding),
             keep_blank_values=True,
@@ -88,12 +88,9 @@ def _urlencoded(text: bytes) -> dict[str, str]:
             errors="strict",
             max_num_fields=_MAX_PARAMETERS,
         )
-        return dict(pairs)
-
-    try:
-        return _acceptable(read("utf-8"))
     except UnicodeDecodeError:  # clients that use Latin-1, in which every byte is text
-        return _acceptable(read("latin-1"))
+        return _urlencoded(text, "latin-1")
+    return _acceptable(dict(pairs))
 
 
 def _multipart(body: bytes, options: dict[str, str]) -> dict[str, str]:

@@ -22,19 +22,18 @@ class Feature(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """An operation of a collection, as its documentation has it, with its parameters."""
+    """An operation of a collection; ``usage`` lists its parameters, optional ones in brackets."""
 
     name: str
     method: str
     description: str
-    required: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
+    usage: str
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
         """The name of each parameter, and ``required`` or ``optional``."""
-        required = [(name, "required") for name in self.required]
-        return [*required, *((name, "optional") for name in self.optional)]
+        given = self.usage.split()
+        return [(name.strip("[]"), "optional" if "[" in name else "required") for name in given]
 
 
 class Action(NamedTuple):
@@ -59,59 +58,48 @@ class Collection(NamedTuple):
     features: tuple[Feature, ...] = ()
 
 
-def _reads(members: str, member: str, *filters: str) -> tuple[Operation, ...]:
+def _reads(members: str, member: str, usage: str = "[id]") -> tuple[Operation, ...]:
     return (
-        Operation("index", "GET", f"List {members}", optional=("id", *filters)),
-        Operation("show", "GET", f"Show {member}", ("id",)),
+        Operation("index", "GET", f"List {members}", usage),
+        Operation("show", "GET", f"Show {member}", "id"),
     )
 
 
-_DRIVERS = Collection("drivers", "The cloud and its providers", _reads("drivers", "a driver"))
-_REALMS = Collection("realms", "The availability zones of EC2", _reads("realms", "a realm"))
-_STORAGE_SNAPSHOTS = Collection(
-    "storage_snapshots",
-    "Snapshots of storage volumes",
-    (
-        *_reads("storage snapshots", "a storage snapshot", "owner_id"),
-        Operation(
-            "create", "POST", "Create a storage snapshot", ("volume_id",), ("name", "description")
-        ),
-        Operation("destroy", "DELETE", "Delete a storage snapshot", ("id",)),
-    ),
-    (
-        Feature("owner_id", "index", "owner_id"),
-        Feature("snapshot_name", "create", "name"),
-        Feature("snapshot_description", "create", "description"),
-    ),
+_STORAGE_SNAPSHOTS = (
+    *_reads("storage snapshots", "a storage snapshot", "[id] [owner_id]"),
+    Operation("create", "POST", "Create a storage snapshot", "volume_id [name] [description]"),
+    Operation("destroy", "DELETE", "Delete a storage snapshot", "id"),
 )
-_STORAGE_VOLUMES = Collection(
-    "storage_volumes",
-    "Storage volumes",
-    (
-        *_reads("storage volumes", "a storage volume"),
-        Operation(
-            "create",
-            "POST",
-            "Create a storage volume, empty or from a snapshot",
-            optional=("snapshot_id", "capacity", "realm_id", "name", "description"),
-        ),
-        Operation("destroy", "DELETE", "Delete a storage volume", ("id",)),
-        Operation(
-            "attach",
-            "POST",
-            "Attach a storage volume to an instance",
-            ("id", "instance_id"),
-            ("device",),
-        ),
-        Operation("detach", "POST", "Detach a storage volume from its instance", ("id",)),
+_STORAGE_VOLUMES = (
+    *_reads("storage volumes", "a storage volume"),
+    Operation(
+        "create",
+        "POST",
+        "Create a storage volume, empty or from a snapshot",
+        "[snapshot_id] [capacity] [realm_id] [name] [description]",
     ),
-    (
-        Feature("volume_name", "create", "name"),
-        Feature("volume_description", "create", "description"),
+    Operation("destroy", "DELETE", "Delete a storage volume", "id"),
+    Operation(
+        "attach", "POST", "Attach a storage volume to an instance", "id instance_id [device]"
     ),
+    Operation("detach", "POST", "Detach a storage volume from its instance", "id"),
 )
-COLLECTIONS = {
-    collection.name: collection
-    for collection in (_DRIVERS, _REALMS, _STORAGE_SNAPSHOTS, _STORAGE_VOLUMES)
-}
+_SNAPSHOT_FEATURES = (
+    Feature("owner_id", "index", "owner_id"),
+    Feature("snapshot_name", "create", "name"),
+    Feature("snapshot_description", "create", "description"),
+)
+_VOLUME_FEATURES = (
+    Feature("volume_name", "create", "name"),
+    Feature("volume_description", "create", "description"),
+)
+_COLLECTIONS = (
+    Collection("drivers", "The cloud and its providers", _reads("drivers", "a driver")),
+    Collection("realms", "The availability zones of EC2", _reads("realms", "a realm")),
+    Collection(
+        "storage_snapshots", "Snapshots of storage volumes", _STORAGE_SNAPSHOTS, _SNAPSHOT_FEATURES
+    ),
+    Collection("storage_volumes", "Storage volumes", _STORAGE_VOLUMES, _VOLUME_FEATURES),
+)
+COLLECTIONS = {collection.name: collection for collection in _COLLECTIONS}
 """In the order of the entry point."""

@@ -17,13 +17,7 @@ from dcproxy.deltacloud.protocol import DRIVER
 from dcproxy.deltacloud.urls import ENTRY_POINT, Matrix, Urls, canonical_path
 
 _FORM_PARAMETERS = {
-    "_method",
-    "capacity",
-    "driver",
-    "instance_id",
-    "provider",
-    "snapshot_id",
-    "volume_id",
+    *("_method", "capacity", "driver", "instance_id", "provider", "snapshot_id", "volume_id")
 }
 """Where the query has one of these, the body need not be a form."""
 
@@ -187,11 +181,9 @@ def is_for_collections(http: Request, collections: Collection[str]) -> bool:
     body is not read.
     """
     path, matrix = _path(http.environ)
-    in_path = (value for name, value in matrix if name == "driver")
     # Rack 1 separates parameters by semicolons too.
     query = dict(parse_qsl(http.query_string.replace(";", "&")))
-    in_header = http.headers.get("X-Deltacloud-Driver")
-    driver = next(in_path, None) or query.get("api[driver]") or in_header or DRIVER
+    driver = _named("driver", http.environ, dict(reversed(matrix)), query) or DRIVER
     prefix = f"{ENTRY_POINT}/"
     collection, _, _ = path.removeprefix(prefix).partition("/")
     is_below = path.startswith(prefix)

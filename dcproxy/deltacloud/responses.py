@@ -3,7 +3,6 @@
 import errno
 import socket
 import struct
-from collections.abc import Iterator
 from functools import partial
 from hashlib import sha1
 from http import HTTPStatus
@@ -42,11 +41,6 @@ def document_response(format: Format, text: str, status: int = 200) -> Response:
     response = Response(body, status=status, headerlist=headers, conditional_response=True)
     response.etag = sha1(body, usedforsecurity=False).hexdigest()
     return response
-
-
-def streaming_response(format: Format, body: Iterator[bytes]) -> Response:
-    """Send a document piece by piece."""
-    return Response(app_iter=body, headerlist=list(format.renderer.HEADERS.items()))
 
 
 def error_response(request: ApiRequest, error: ApiError, request_log: RequestLog) -> Response:

@@ -5,9 +5,7 @@ segment: ``/api;driver=ec2;provider=eu-west-1/storage_snapshots/snap-1``.
 """
 
 from collections.abc import Iterable
-from urllib.parse import quote, urlencode
-
-from dcproxy.deltacloud.protocol import DRIVER
+from urllib.parse import quote
 
 ENTRY_POINT = "/api"
 
@@ -17,48 +15,32 @@ Matrix = tuple[tuple[str, str], ...]
 class Urls:
     """The hrefs of a response, with the host, the prefix and the provider of its request.
 
-    ``page`` is what follows the entry point in the address of the page that another provider has
-    instead. ``region`` is that of EC2, empty while it is unknown: pages name it. Without
-    ``application_url``, the hrefs are not known, and pages link nothing.
+    ``entry_point`` is one of them. ``page`` is what follows the entry point in the address of the
+    page that another provider has instead. ``region`` is that of EC2, empty while it is unknown:
+    pages name it. Without ``application_url``, the hrefs are not known, and pages link nothing.
     """
 
     def __init__(
         self, application_url: str, matrix: Iterable[tuple[str, str]] = (), page: str = ""
     ) -> None:
+        self.are_known = bool(application_url)
         self.page = page
         self.region = ""
-        self.are_known = bool(application_url)
         self._application_url = application_url
         parameters = "".join(f";{name}={quote(value, safe='')}" for name, value in matrix)
-        self._entry_point = f"{application_url}{ENTRY_POINT}{parameters}"
+        self.entry_point = f"{application_url}{ENTRY_POINT}{parameters}"
 
-    def with_matrix(self, matrix: Iterable[tuple[str, str]]) -> "Urls":
+    def with_matrix(self, **matrix: str) -> "Urls":
         """Return the hrefs with other matrix parameters."""
-        return Urls(self._application_url, matrix)
-
-    def in_provider(self, provider: str) -> "Urls":
-        """Return the hrefs of another provider."""
-        return self.with_matrix((("driver", DRIVER), ("provider", provider)))
-
-    def choice_of_provider(self) -> str:
-        """Return the href of the page that links this page in every provider."""
-        return f"{self.member('drivers', DRIVER)}?{urlencode({'page': self.page})}"
-
-    def entry_point(self) -> str:
-        """Return the href of the entry point."""
-        return self._entry_point
+        return Urls(self._application_url, matrix.items())
 
     def collection(self, name: str) -> str:
         """Return the href of a collection; a slash and an id make it the href of a member."""
-        return f"{self._entry_point}/{name}"
-
-    def new(self, name: str) -> str:
-        """Return the href of the form that creates a member of a collection."""
-        return f"{self._entry_point}/{name}/new"
+        return f"{self.entry_point}/{name}"
 
     def member(self, name: str, id: str) -> str:
         """Return the href of a member of a collection."""
-        return f"{self._entry_point}/{name}/{segment(id)}"
+        return f"{self.entry_point}/{name}/{segment(id)}"
 
 
 def segment(id: str) -> str:

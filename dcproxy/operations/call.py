@@ -57,35 +57,19 @@ class ApiCall:
         text = format.renderer.document(document, value, self.urls)
         return document_response(format, text, status)
 
-    def ec2(
-        self,
-        parse: Callable[[bytes], Result],
-        action: str,
-        *,
-        is_repeatable: bool = True,
-        is_follow_up: bool = False,
-        **params: Any,
-    ) -> Result:
+    def ec2(self, parse: Callable[[bytes], Result], action: str, **params: Any) -> Result:
         """Call EC2 with the access key of the caller, before the deadline.
 
-        ``action`` and ``params`` are named as in the EC2 API reference; ``parse`` reads the native
-        response; ``is_follow_up``: it looks at or deletes what a sent create has made. Raises
-        ``EC2Error``, and a 401 ``ApiError`` without a caller.
+        ``action`` and ``params`` are named as in the EC2 API reference, beside the options of
+        ``EC2Client.call``; ``parse`` reads the native response. Raises ``EC2Error``, and a 401
+        ``ApiError`` without a caller.
         """
         caller = self.caller
         try:
             access_key = caller.access_key(self.seconds_left)
             self.log.access_key_id = access_key.id[-4:]
             return self.client.call(
-                self.region,
-                access_key,
-                self.log,
-                self.deadline,
-                parse,
-                action,
-                is_repeatable=is_repeatable,
-                is_follow_up=is_follow_up,
-                **params,
+                self.region, access_key, self.log, self.deadline, parse, action, **params
             )
         except EC2Error as error:
             self.log.cause = error.cause  # of what ``access_key`` raises too

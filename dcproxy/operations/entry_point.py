@@ -17,15 +17,15 @@ def show(call: ApiCall) -> Response:
 
 def redirect(call: ApiCall) -> Response:
     """``GET /``: old gems follow a 301 only, and need an absolute address."""
-    return Response(status=301, location=call.urls.entry_point())
+    return Response(status=301, location=call.urls.entry_point)
 
 
 def select(call: ApiCall) -> Response:
     """``POST /api`` with ``driver`` or ``provider``, as the pages of Deltacloud send it."""
     given = call.request.parameters
-    matrix = [(name, given.get(name, "")) for name in ("driver", "provider")]
-    chosen = [(name, value) for name, value in matrix if value not in {"", DEFAULT_PROVIDER}]
-    return Response(status=301, location=call.urls.with_matrix(chosen).entry_point())
+    matrix = {name: given.get(name, "") for name in ("driver", "provider")}
+    chosen = {name: value for name, value in matrix.items() if value not in {"", DEFAULT_PROVIDER}}
+    return Response(status=301, location=call.urls.with_matrix(**chosen).entry_point)
 
 
 def _check_credentials(call: ApiCall) -> None:

@@ -9,7 +9,7 @@ from webob import Response
 
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.models import Model
-from dcproxy.deltacloud.responses import abort_response, document_response, streaming_response
+from dcproxy.deltacloud.responses import abort_response, document_response
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.records import Page
 from dcproxy.operations.call import ApiCall
@@ -74,7 +74,8 @@ def list_response(
     texts = (render or format.renderer.collection)(collection, map(translate, records), call.urls)
     if not first.next_token:
         return document_response(format, "".join(texts))
-    return streaming_response(format, _stream(call, texts))
+    headers = list(format.renderer.HEADERS.items())
+    return Response(app_iter=_stream(call, texts), headerlist=headers)
 
 
 def _stream(call: ApiCall, texts: Iterator[str]) -> Iterator[bytes]:

@@ -13,8 +13,9 @@ from dcproxy.deltacloud.routes import allowed_methods
 from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error
 from dcproxy.ec2.records import Page
-from dcproxy.operations import lists, translation
+from dcproxy.operations import lists
 from dcproxy.operations.call import ApiCall
+from dcproxy.operations.translation import is_not_found, storage_snapshots, storage_volumes
 
 _RELOAD_SECONDS = 5
 
@@ -37,17 +38,11 @@ class Kind(NamedTuple):
     translate: Callable[[Sequence[Any]], Sequence[StorageSnapshot | StorageVolume]]
 
 
+VOLUMES = Kind("storage_volumes", "Volume", id_pattern("vol"), reader.volumes, storage_volumes)
 SNAPSHOTS = Kind(
-    "storage_snapshots",
-    "Snapshot",
-    id_pattern("snap"),
-    reader.snapshots,
-    translation.storage_snapshots,
+    "storage_snapshots", "Snapshot", id_pattern("snap"), reader.snapshots, storage_snapshots
 )
 DETAILED_SNAPSHOTS = SNAPSHOTS._replace(parse=reader.detailed_snapshots)
-VOLUMES = Kind(
-    "storage_volumes", "Volume", id_pattern("vol"), reader.volumes, translation.storage_volumes
-)
 
 
 def find(call: ApiCall, kind: Kind, id: str, **params: Any) -> Any:
@@ -104,7 +99,7 @@ def delete(kind: Kind, call: ApiCall) -> Response:
         call.ec2(partial(reader.deleted, action=action), action, **params)
     except EC2Error as error:
         # An earlier attempt, whose response was lost, has deleted it.
-        if not (error.earlier_response_lost and translation.is_not_found(error)):
+        if not (error.earlier_response_lost and is_not_found(error)):
             raise
     return Response(status=204)
 

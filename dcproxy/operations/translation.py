@@ -22,15 +22,9 @@ from dcproxy.ec2.records import DetailedSnapshot, Snapshot, Volume, Zone
 _UNKNOWN_VOLUME = "vol-ffffffff"
 """Stands for the volume of copied and foreign snapshots (EC2 API reference, Snapshot)."""
 
-_NOT_AUTHENTICATED = frozenset(
-    {
-        "ExpiredToken",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "MissingAuthenticationToken",
-        "SignatureDoesNotMatch",
-    }
+_NOT_AUTHENTICATED = re.compile(
+    "ExpiredToken|IncompleteSignature|InvalidAccessKeyId|InvalidClientTokenId"
+    "|MissingAuthenticationToken|SignatureDoesNotMatch"
 )
 
 _NUMBER = re.compile("[0-9]{1,18}")
@@ -55,10 +49,6 @@ _RETRY_AFTER = {
 }
 """Seconds after which EC2 may accept a refused request (EC2 API reference, "Error codes")."""
 
-# Not strftime: its names depend on the locale.
-_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
 
 def created(time: str) -> str:
     """Write a time as ``<created>`` has it, such as ``Thu Jul 28 21:54:19 UTC 2011``.
@@ -74,7 +64,7 @@ def created(time: str) -> str:
 @lru_cache(maxsize=10_000)
 def _around_clock_time(day: str) -> tuple[str, str]:
     when = date.fromisoformat(day)
-    weekday, month = _WEEKDAYS[when.weekday()], _MONTHS[when.month - 1]
+    weekday, month, *_ = when.ctime().split()  # not strftime: its names depend on the locale
     return f"{weekday} {month} {when.day:02} ", f" UTC {when.year:04}"
 
 
@@ -174,28 +164,28 @@ def api_error(error: Exception) -> ApiError:
     """Translate any exception. An unexpected one becomes a 500 with it as the cause."""
     if isinstance(error, ApiError):
         return error
-    if not isinstance(error, EC2Error):
-        fault = ApiError(500, "Internal error of the server. It has been logged.")
-        fault.__cause__ = error
-        return fault
-    code = error.code or ("Throttling" if error.outcome is Outcome.THROTTLED else "")
-    message = f"{code}: {error.message}" if code else error.message
-    # A caller with too many requests is no failure of this server.
-    is_refusal = error.limit == "key" or (
-        error.outcome in {Outcome.REFUSED, Outcome.THROTTLED} and not error.cause
-    )
-    translated = ApiError(
-        _status(error),
-        message,
-        code=code,
-        parameter=next(
-            (name for prefix, name in _PARAMETERS.items() if code.startswith(prefix)), ""
-        ),
-        retry_after=RETRY_AFTER if error.outcome is not Outcome.REFUSED else _RETRY_AFTER.get(code),
-        is_refusal=is_refusal,
-    )
+    if isinstance(error, EC2Error):
+        translated = _of_ec2(error)
+    else:
+        translated = ApiError(500, "Internal error of the server. It has been logged.")
     translated.__cause__ = error
     return translated
+
+
+def _of_ec2(error: EC2Error) -> ApiError:
+    outcome = error.outcome
+    code = error.code or ("Throttling" if outcome is Outcome.THROTTLED else "")
+    # A caller with too many requests is no failure of this server.
+    is_refusal = outcome in {Outcome.REFUSED, Outcome.THROTTLED} and not error.cause
+    at_fault = [name for prefix, name in _PARAMETERS.items() if code.startswith(prefix)]
+    return ApiError(
+        _status(error),
+        f"{code}: {error.message}" if code else error.message,
+        code=code,
+        parameter=at_fault[0] if at_fault else "",
+        retry_after=_RETRY_AFTER.get(code) if outcome is Outcome.REFUSED else RETRY_AFTER,
+        is_refusal=is_refusal or error.limit == "key",
+    )
 
 
 def _status(error: EC2Error) -> int:
@@ -206,7 +196,10 @@ def _status(error: EC2Error) -> int:
     """
     if error.outcome is not Outcome.REFUSED or error.cause:
         return 502
-    if error.code in _NOT_AUTHENTICATED or (error.code, error.http_status) == ("AuthFailure", 401):
+    if _NOT_AUTHENTICATED.fullmatch(error.code) or (error.code, error.http_status) == (
+        "AuthFailure",
+        401,
+    ):
         return 401
     return 404 if NOT_FOUND_CODES.fullmatch(error.code) else 502
 

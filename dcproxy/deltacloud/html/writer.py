@@ -4,7 +4,6 @@ import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
-from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -30,8 +29,6 @@ _FIELDS = {
     "storage_volume": ("instance_id", "device"),
 }
 """The fields of the form of a page."""
-
-_NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
 # A part of each page: browsers compare a hash in the policy with inline styles only, and an address
 # of its own would have to reach dcproxy through every proxy and filter.
@@ -70,7 +67,7 @@ def document(
     value: Any,
     urls: Urls,
     *,
-    values: Mapping[str, str] = _NO_VALUES,
+    values: Mapping[str, str] | None = None,
     error: ErrorDocument | None = None,
     **others: object,
 ) -> str:
@@ -79,7 +76,7 @@ def document(
     A form is filled with ``values``, and ``error`` says why it failed. ``others`` are those of the
     template: ``volumes`` and ``realms`` that a form offers.
     """
-    form = {field: values.get(field, "") for field in _FIELDS.get(name, ())}
+    form = {field: (values or {}).get(field, "") for field in _FIELDS.get(name, ())}
     template = _TEMPLATES.get_template(f"{name}.html")
     return template.render(model=value, urls=urls, form=form, error=error, **others)
 
