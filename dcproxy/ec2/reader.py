@@ -10,22 +10,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, starmap
 from secrets import token_hex
-from typing import TypeVar
+from typing import Any
 
 from botocore.utils import parse_timestamp
 from lxml import etree
 
-from dcproxy.ec2.records import (
-    Attachment,
-    DetailedSnapshot,
-    Page,
-    Snapshot,
-    TaggedSnapshot,
-    Volume,
-    Zone,
-)
+from dcproxy.ec2.records import Attachment, Page, Snapshot, TaggedSnapshot, Volume, Zone
 
 
 class UnreadableError(Exception):
@@ -43,7 +35,7 @@ def _tag(key: str) -> str:
 # One XPath per field of the record, in the order of its fields; "e" is the namespace of EC2.
 _SNAPSHOT_ITEMS = "/*/e:snapshotSet/e:item"
 _SNAPSHOT = (*_first("snapshotId", "volumeId", "startTime", "status", "description"), _tag("Name"))
-_DETAILED_SNAPSHOT = (*_SNAPSHOT, *_first("progress", "volumeSize", "ownerId", "encrypted"))
+_DETAILS = _first("progress", "volumeSize", "ownerId", "encrypted")
 _VOLUME_ITEMS = "/*/e:volumeSet/e:item"
 _VOLUME = (
     *_first("volumeId", "availabilityZone", "createTime", "status", "size"),
@@ -54,8 +46,6 @@ _VOLUME = (
 _ATTACHMENT = _first("instanceId", "device", "status")
 _TAG = _first("key", "value")
 _ZONE = _first("zoneName", "zoneState", "zoneType")
-
-AnySnapshot = TypeVar("AnySnapshot", Snapshot, DetailedSnapshot)
 
 _NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 _SIZE = re.compile(r"[0-9]{1,18}")
@@ -75,27 +65,30 @@ _TIMES = re.compile(
 
 def snapshots(response: bytes) -> Page[Snapshot]:
     """Read a DescribeSnapshotsResponse."""
-    return _snapshots_page(_root(response, "DescribeSnapshotsResponse"), Snapshot, _SNAPSHOT)
-
-
-def detailed_snapshots(response: bytes) -> Page[DetailedSnapshot]:
-    """Read a DescribeSnapshotsResponse with more of each snapshot."""
     root = _root(response, "DescribeSnapshotsResponse")
-    return _snapshots_page(root, DetailedSnapshot, _DETAILED_SNAPSHOT)
+    return Page(_snapshots(_rows(root, _SNAPSHOT_ITEMS, _SNAPSHOT)), _next_token(root))
+
+
+def detailed_snapshots(response: bytes) -> Page[Snapshot]:
+    """Read a DescribeSnapshotsResponse with the details of each snapshot."""
+    root = _root(response, "DescribeSnapshotsResponse")
+    first = len(_SNAPSHOT)
+    rows = _rows(root, _SNAPSHOT_ITEMS, _SNAPSHOT + _DETAILS)
+    return Page(_snapshots([(*row[:first], row[first:]) for row in rows]), _next_token(root))
 
 
 def tagged_snapshots(response: bytes, keys: tuple[str, ...]) -> Page[TaggedSnapshot]:
     """Read a DescribeSnapshotsResponse with the tags ``keys``."""
     root = _root(response, "DescribeSnapshotsResponse")
-    page = _snapshots_page(root, Snapshot, _SNAPSHOT)
+    records = _snapshots(_rows(root, _SNAPSHOT_ITEMS, _SNAPSHOT))
     tags = _rows(root, _SNAPSHOT_ITEMS, tuple(map(_tag, keys)))
-    return Page(list(map(TaggedSnapshot, page.records, tags)), page.next_token)
+    return Page(list(map(TaggedSnapshot, records, tags)), _next_token(root))
 
 
 def created_snapshot(response: bytes) -> Snapshot:
     """Read a CreateSnapshotResponse."""
     [row] = _rows(_root(response, "CreateSnapshotResponse"), "/*", _SNAPSHOT)
-    return _snapshots(Snapshot, [row])[0]
+    return _snapshots([row])[0]
 
 
 def volumes(response: bytes) -> Page[Volume]:
@@ -144,14 +137,8 @@ def _next_token(root: etree._Element) -> str:
     return root.findtext("{*}nextToken", "")
 
 
-def _snapshots_page(
-    root: etree._Element, record: type[AnySnapshot], fields: tuple[str, ...]
-) -> Page[AnySnapshot]:
-    return Page(_snapshots(record, _rows(root, _SNAPSHOT_ITEMS, fields)), _next_token(root))
-
-
-def _snapshots(record: type[AnySnapshot], rows: Sequence[tuple[str, ...]]) -> list[AnySnapshot]:
-    records = list(map(record._make, _with_ids("snapshot", rows)))
+def _snapshots(rows: Sequence[tuple[Any, ...]]) -> list[Snapshot]:
+    records = list(starmap(Snapshot, _with_ids("snapshot", rows)))
     given = [row[2] for row in rows]
     times = _utc_times(given)
     if times is given:

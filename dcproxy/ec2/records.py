@@ -9,20 +9,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 
 class Snapshot(NamedTuple):
-    """An EBS snapshot. ``start_time`` is ISO 8601 in UTC, such as 2011-07-28T21:54:19.000Z."""
+    """An EBS snapshot. ``start_time`` is ISO 8601 in UTC, such as 2011-07-28T21:54:19.000Z.
 
-    id: str
-    volume_id: str
-    start_time: str
-    status: str
-    description: str
-    name: str
-
-
-class DetailedSnapshot(NamedTuple):
-    """A ``Snapshot`` with the fields that only pages show.
-
-    ``progress`` is such as ``80%``, ``volume_size`` in GiB, ``encrypted`` ``true`` or ``false``.
+    ``details`` are empty, or what only pages show: progress such as ``80%``, size in GiB, id of the
+    owner, and whether it is encrypted: ``true`` or ``false``.
     """
 
     id: str
@@ -31,10 +21,7 @@ class DetailedSnapshot(NamedTuple):
     status: str
     description: str
     name: str
-    progress: str
-    volume_size: str
-    owner_id: str
-    encrypted: str
+    details: tuple[str, ...] = ()
 
 
 class TaggedSnapshot(NamedTuple):

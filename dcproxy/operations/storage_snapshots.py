@@ -11,7 +11,7 @@ from dcproxy.deltacloud.errors import ApiError
 from dcproxy.deltacloud.html import writer as html_writer
 from dcproxy.deltacloud.models import ErrorDocument
 from dcproxy.ec2 import reader
-from dcproxy.ec2.records import DetailedSnapshot, Page, Volume
+from dcproxy.ec2.records import Page, Snapshot, Volume
 from dcproxy.operations import forms, lists, members, translation
 from dcproxy.operations.call import ApiCall
 from dcproxy.operations.creating.snapshot import create_snapshot
@@ -50,9 +50,7 @@ def index(call: ApiCall) -> Response:
     )
 
 
-def _search(
-    call: ApiCall, text: str, owners: Mapping[str, Any]
-) -> Iterator[Page[DetailedSnapshot]]:
+def _search(call: ApiCall, text: str, owners: Mapping[str, Any]) -> Iterator[Page[Snapshot]]:
     """Find snapshots by an id when ``text`` looks like one, else by name or description.
 
     A snapshot of EC2 has to match all filters of a request, so each filter has its own requests.

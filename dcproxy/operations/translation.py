@@ -17,7 +17,7 @@ from dcproxy.deltacloud.models import (
     StorageVolume,
 )
 from dcproxy.ec2.errors import NOT_FOUND_CODES, EC2Error, Outcome
-from dcproxy.ec2.records import DetailedSnapshot, Snapshot, Volume, Zone
+from dcproxy.ec2.records import Snapshot, Volume, Zone
 
 _UNKNOWN_VOLUME = "vol-ffffffff"
 """Stands for the volume of copied and foreign snapshots (EC2 API reference, Snapshot)."""
@@ -68,7 +68,7 @@ def _around_clock_time(day: str) -> tuple[str, str]:
     return f"{weekday} {month} {when.day:02} ", f" UTC {when.year:04}"
 
 
-def storage_snapshots(snapshots: Iterable[Snapshot | DetailedSnapshot]) -> list[StorageSnapshot]:
+def storage_snapshots(snapshots: Iterable[Snapshot]) -> list[StorageSnapshot]:
     """Translate a page of snapshots. Without a Name tag, the id is the name."""
     # _make takes three quarters of the time of a call with each field.
     return [
@@ -85,7 +85,7 @@ def storage_snapshots(snapshots: Iterable[Snapshot | DetailedSnapshot]) -> list[
                 _details(*details) if details else UNKNOWN_DETAILS,
             )
         )
-        for id, volume_id, start_time, status, description, name, *details in snapshots
+        for id, volume_id, start_time, status, description, name, details in snapshots
     ]
 
 
