@@ -73,18 +73,14 @@ class ProfileSession(Session):
         """Obtain the credentials of the profile. Raises what botocore raises without any."""
         of_host = providers.create_credential_resolver(self)
         sources = [of_host.get_provider(method) for method in ("container-role", "iam-role")]
+        sourcer = providers.CanonicalNameCredentialSourcer([providers.EnvProvider(), *sources])
         role = providers.AssumeRoleProvider(
-            self._given_config,
-            self._sts_client,
-            {},
-            self._name,
-            credential_sourcer=providers.CanonicalNameCredentialSourcer(
-                [providers.EnvProvider(), *sources]
-            ),
+            *(self._given_config, self._sts_client, {}, self._name),
+            credential_sourcer=sourcer,
             profile_provider_builder=self,
         )
-        resolver = providers.CredentialResolver([role, *self.providers(self._name)])
-        credentials = resolver.load_credentials()
+        all_providers = [role, *self.providers(self._name)]
+        credentials = providers.CredentialResolver(all_providers).load_credentials()
         if credentials is None:
             raise NoCredentialsError
         return credentials
