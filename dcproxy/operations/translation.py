@@ -22,10 +22,10 @@ from dcproxy.ec2.records import Snapshot, Volume, Zone
 _UNKNOWN_VOLUME = "vol-ffffffff"
 """Stands for the volume of copied and foreign snapshots (EC2 API reference, Snapshot)."""
 
-_NOT_AUTHENTICATED = re.compile(
-    "ExpiredToken|IncompleteSignature|InvalidAccessKeyId|InvalidClientTokenId"
-    "|MissingAuthenticationToken|SignatureDoesNotMatch"
-)
+_NOT_AUTHENTICATED = {
+    *("ExpiredToken", "IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId"),
+    *("MissingAuthenticationToken", "SignatureDoesNotMatch"),
+}
 
 _NUMBER = re.compile("[0-9]{1,18}")
 _BOOLEANS = {"true": True, "false": False}
@@ -196,10 +196,7 @@ def _status(error: EC2Error) -> int:
     """
     if error.outcome is not Outcome.REFUSED or error.cause:
         return 502
-    if _NOT_AUTHENTICATED.fullmatch(error.code) or (error.code, error.http_status) == (
-        "AuthFailure",
-        401,
-    ):
+    if error.code in _NOT_AUTHENTICATED or (error.code, error.http_status) == ("AuthFailure", 401):
         return 401
     return 404 if NOT_FOUND_CODES.fullmatch(error.code) else 502
 
