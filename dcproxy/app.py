@@ -1,12 +1,10 @@
 """The path of a request from top to bottom, and the Paste factories."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable
-from urllib.parse import urlsplit
+from functools import wraps
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from botocore.utils import get_environ_proxies
 from webob import Request, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.utils import import_string
@@ -33,31 +31,20 @@ from dcproxy.operations.translation import api_error, provider_names
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
 from dcproxy.server.metrics import counting, get_metrics
-from dcproxy.server.operational import by_path, instrumented, operational_endpoints, text
+from dcproxy.server.operational import instrumented, operational_endpoints, text
 from dcproxy.server.transport import arrived_at, ignore_forwarding, warn_of_worker_class
-from dcproxy.settings import Settings, without_password
+from dcproxy.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _RUNTIME = Runtime()
 
-_RESPONSE_SECONDS = 1.0
-"""What remains of the deadline to write the response."""
+_RESPONSE_SECONDS = 1.0  # what remains of the deadline to write the response
 
 
 def app_factory(global_conf: dict[str, str], **options: str) -> WSGIApplication:
-    """Create the application of a Paste section (``use = egg:dcproxy``).
-
-    Raises ``SettingError`` for an option that is not known or not allowed.
-    """
-    own = _settings(global_conf, options)
-    return _with_settings(application(own), own)
-
-
-def _with_settings(app: WSGIApplication, settings: Settings) -> WSGIApplication:
-    """Let the server find the options that concern it: time limits of clients, and logs."""
-    app.settings = settings  # type: ignore[attr-defined]
-    return app
+    """Create the application of a Paste section (`use = egg:dcproxy`). Raises ``SettingError``."""
+    return application(_settings(global_conf, options))
 
 
 def _settings(global_conf: dict[str, str], options: dict[str, str]) -> Settings:
@@ -66,16 +53,6 @@ def _settings(global_conf: dict[str, str], options: dict[str, str]) -> Settings:
     if options.get("ready"):
         log.warning("option ready has no effect: the readiness check was removed")
     return settings.from_options(options | of_command)
-
-
-def summary(settings: Settings, accounts: int) -> str:
-    """Describe for the log where EC2 is called, through what, and how many accounts there are."""
-    url = settings.ec2_endpoint_url or f"https://ec2.{settings.provider}.amazonaws.com"
-    proxy = get_environ_proxies(url).get(urlsplit(url).scheme, "none")
-    return (
-        f"EC2 {settings.ec2_endpoint_url or 'of AWS'}, proxy {without_password(proxy)}, "
-        f"CA file {os.environ.get('AWS_CA_BUNDLE') or 'default'}, accounts {accounts}"
-    )
 
 
 def filter_factory(
@@ -90,13 +67,13 @@ def filter_factory(
     ours = application(own)
 
     def filter(app: WSGIApplication) -> WSGIApplication:
+        @wraps(ours)  # with what the server reads
         def filtered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            is_admin = own.admin_bind is not None and arrived_at(environ, own.admin_bind)
+            is_admin = arrived_at(environ, own.admin_bind)
             is_ours = is_admin or is_for_collections(Request(environ), own.collections)
             return (ours if is_ours else app)(environ, start_response)
 
-        filtered.accounts = getattr(ours, "accounts", 0)  # type: ignore[attr-defined]
-        return _with_settings(filtered, own)
+        return filtered
 
     return filter
 
@@ -104,19 +81,18 @@ def filter_factory(
 def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplication:
     """Create the WSGI application that answers Deltacloud requests with EC2.
 
-    Raises ``SettingError`` for a default provider that is not a region of EC2, and for files of
-    accounts that are wrong.
+    Raises ``SettingError`` for a provider that is no region, and for wrong files of accounts.
     """
     metrics = get_metrics()
-    client = EC2Client(
-        settings, runtime, counting(metrics.ec2_requests), counting(metrics.requests_over_capacity)
-    )
+    over_capacity = counting(metrics.requests_over_capacity)
+    client = EC2Client(settings, runtime, counting(metrics.ec2_requests), over_capacity)
     callers = Callers(settings, runtime, client.hosts, counting(metrics.account_credentials))
     providers = provider_names(client.hosts)
     # Accounts have regions of their own.
     default_region = settings.provider if settings.accounts is None else ""
     nobody = Caller("", default_region, False, _require_credentials)
-    operations = _operations()
+    handlers = {METHODS_HANDLER, *(route.handler for route in ROUTES)}
+    operations = {name: import_string(f"dcproxy.operations.{name}") for name in handlers}
     metrics.begin({*operations, "none"}, ACTIONS)
 
     def handle(
@@ -135,26 +111,18 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             request_log.operation = request.handler
             caller = identify(environ, request, request_log, deadline - runtime.monotonic())
             known = request = read_form(http, request, providers)
-            request.urls.region = request.provider or caller.region
+            request.urls.region = region = request.provider or caller.region
             call = ApiCall(
-                request=request,
-                caller=caller,
-                region=request.urls.region,
-                client=client,
-                settings=settings,
-                log=request_log,
-                runtime=runtime,
-                deadline=deadline,
+                request, caller, region, client, settings, request_log, runtime, deadline
             )
-            response = operations[request.handler](call)
+            response: Response = operations[request.handler](call)
         except Exception as error:
             failure = api_error(error)
             if settings.accounts and failure.status == 401 and caller.name:
                 # With own_keys: neither an account nor a key that EC2 knows.
-                request_log.record_failed_login(caller.name, environ.get("REMOTE_ADDR", ""))
-            request_log.record_error(
-                failure.message, failure.code, failure.status, failure.__cause__
-            )
+                request_log.record_failed_login(caller.name)
+            cause = failure.__cause__
+            request_log.record_error(failure.message, failure.code, failure.status, cause)
             request_log.is_refused = failure.is_refusal
             response = error_response(known, failure, request_log)
         request_log.provider = known.provider or ""
@@ -171,7 +139,6 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         """Return who sends a request, or raise a 401 ``ApiError``."""
         if not request.takes_caller:
             return nobody
-        address = environ.get("REMOTE_ADDR", "")
         try:
             credentials = parse_credentials(
                 environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
@@ -179,9 +146,9 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             if settings.accounts is None:
                 request_log.access_key_id = credentials.user[-4:]
             try:
-                caller = callers.identify(credentials, address, seconds)
+                caller = callers.identify(credentials, request_log.client, seconds)
             except LoginFailedError:
-                request_log.record_failed_login(credentials.user, address)
+                request_log.record_failed_login(credentials.user)
                 raise
         except ApiError:
             if request.needs_caller:
@@ -193,33 +160,24 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
         return caller
 
     operational = operational_endpoints(settings.health, settings.metrics)
-    deltacloud = instrumented(handle, metrics, settings.provider)
-
-    admin_bind = settings.admin_bind
-    public = deltacloud if admin_bind else by_path(operational, deltacloud)
-    count = settings.trusted_proxies
-    public_app = ProxyFix(
-        public, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count
-    )
-    admin_app = by_path(operational, text("404 Not Found", "not found"))
+    not_found = text("404 Not Found", "not found")
+    public = instrumented(handle, metrics, settings.provider)
+    deltacloud = ProxyFix(public, *[settings.trusted_proxies] * 5)  # for, proto, host, port, prefix
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         connection = environ.get("gunicorn.socket")
         if connection is not None and not hasattr(connection, "client_has_left"):
             warn_of_worker_class()
         ignore_forwarding(environ)
-        is_admin = admin_bind is not None and arrived_at(environ, admin_bind)
-        return (admin_app if is_admin else public_app)(environ, start_response)
+        is_admin = arrived_at(environ, settings.admin_bind)
+        other = not_found if is_admin else deltacloud
+        apps = operational if is_admin or not settings.admin_bind else {}
+        return apps.get(environ.get("PATH_INFO", ""), other)(environ, start_response)
 
-    app.accounts = callers.accounts  # type: ignore[attr-defined]
+    # For the server: time limits of clients, logs and what it says of itself.
+    vars(app).update(settings=settings, accounts=callers.accounts)
     return app
 
 
 def _require_credentials(seconds: float) -> AccessKey:
     raise ApiError(401, "Credentials are required.")
-
-
-def _operations() -> dict[str, Callable[[ApiCall], Response]]:
-    """Import the operations that the route table names."""
-    handlers = {METHODS_HANDLER, *(route.handler for route in ROUTES)}
-    return {handler: import_string(f"dcproxy.operations.{handler}") for handler in handlers}

@@ -6,15 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from getpass import getpass
-from pathlib import Path
 from typing import Any
 
-from paste.deploy.loadwsgi import APP, loadcontext
-
-from dcproxy import app
 from dcproxy.auth.keys import Credentials
-from dcproxy.auth.passwords import read_passwords
-from dcproxy.auth.profiles import read_profiles
 from dcproxy.deltacloud.errors import ApiError
 from dcproxy.ec2 import permissions, reader
 from dcproxy.ec2.client import EC2Client
@@ -24,12 +18,11 @@ from dcproxy.ec2.session import AccessKey
 from dcproxy.operations.translation import api_error
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
-from dcproxy.settings import SettingError, Settings, from_options
+from dcproxy.settings import SettingError, Settings
 
 _COLOURS = {OK: 32, permissions.ALLOWED: 32, WRONG: 31, MISSING: 31, NOT_CHECKED: 33}
 
-_MAX_SKEW = 60
-"""Seconds. EC2 refuses signatures with a time that is five minutes off."""
+_MAX_SKEW = 60  # seconds; EC2 refuses signatures with a time that is five minutes off
 
 _REMEDIES = {
     "certificate": "set AWS_CA_BUNDLE to a file with the authority of the certificate",
@@ -49,27 +42,28 @@ NO_KEY = AccessKey("AKIADCPROXYDOCTOR000", "no key")
 Report = dict[str, Any]
 
 
-def run(file: Path | str, check: Callable[[], object], account: str | None, as_json: bool) -> int:
+def run(file: str, load: Callable[[], Any], account: str | None, as_json: bool) -> int:
     """Print what is wrong for the accounts of a Paste file, or for the key of the caller.
 
-    ``check`` raises ``SettingError`` when dcproxy cannot start with the file. ``account`` selects
-    one. Returns the exit code: 0, or 1 when something is wrong or missing. Raises ``SettingError``
-    for an account that does not exist, and for keys that nobody can be asked for.
+    ``load`` returns the application of the file, or raises ``SettingError`` when dcproxy cannot
+    start with it. ``account`` selects one. Returns the exit code: 0, or 1 when something is wrong
+    or missing. Raises ``SettingError`` for an account that does not exist, and for keys that nobody
+    can be asked for.
     """
     show: Callable[[str], None] = (lambda text: None) if as_json else print
-    reports: list[Report] = []
+    of_file, reports = finding("file", OK, f"{file} is correct"), list[Report]()
     try:
-        check()
-        settings = _settings(file)
+        app = load()
+        if not isinstance(getattr(app, "settings", None), Settings):
+            text = f"{file}: its application is not egg:dcproxy, and has no filter of it"
+            raise SettingError(text)
     except SettingError as error:
-        of_file = finding("file", WRONG, str(error), "correct it: --check tells when it is right")
-        show(_line(of_file))
-    else:
-        of_file = finding("file", OK, f"{file} is correct")
-        show(_line(of_file))
-        for report in _reports(settings, account):
-            show(_text(report))
-            reports.append(report)
+        note = "correct it: --check tells when it is right"
+        of_file, app = finding("file", WRONG, str(error), note), None
+    show(_line(of_file))
+    for report in _reports(app, account) if app else ():
+        show(_text(report))
+        reports.append(report)
     right = sum(report["is_right"] for report in reports)
     show(f"\n{right} of {len(reports)} without a fault")
     if as_json:
@@ -77,30 +71,57 @@ def run(file: Path | str, check: Callable[[], object], account: str | None, as_j
     return 0 if reports and right == len(reports) else 1
 
 
-def _settings(file: Path | str) -> Settings:
-    """Read the options of the application, or of a filter in its pipeline."""
-    context = loadcontext(APP, f"config:{file}")
-    parts = [context, *getattr(context, "filter_contexts", ())]
-    ours = (app.app_factory, app.filter_factory)
-    options = next((part.local_conf for part in parts if part.object in ours), None)
-    if options is None:
-        raise SettingError(f"{file}: its application is not egg:dcproxy, and has no filter of it")
-    return from_options(options)
+def _reports(app: Any, account: str | None) -> Iterator[Report]:
+    """Examine each account, or the key of the caller, with the client that serves requests."""
+    settings, accounts = app.settings, app.accounts
+    if account and account not in accounts:
+        names = ", ".join(accounts) or "there are none"
+        raise SettingError(f"there is no account {account}: {names}")
+    runtime = Runtime()
+    ec2 = EC2Client(settings, runtime, lambda *labels: None, lambda limit: None)
 
+    def call(region: str, key: AccessKey, action: str, parse: Any, **params: Any) -> Any:
+        """Return what EC2 has sent, or the ``EC2Error``."""
+        deadline = runtime.monotonic() + settings.deadline
+        log = RequestLog(request_id="doctor", method="", path="")
+        try:
+            return ec2.call(region, key, log, deadline, parse, action, **params)
+        except EC2Error as error:
+            return error
 
-def _reports(settings: Settings, account: str | None) -> Iterator[Report]:
-    names = [*read_passwords(Path(settings.accounts))] if settings.accounts else []
-    if account and account not in names:
-        raise SettingError(f"there is no account {account}: {', '.join(names) or 'there are none'}")
-    doctor = _Doctor(settings)
-    if not names:
+    @cache
+    def network(region: str) -> list[Finding]:
+        return _network(partial(call, region, NO_KEY), ec2.hosts[region], runtime)
+
+    def report(account: str, region: str, access_key: Callable[[], AccessKey]) -> Report:
+        checks, actions = [*network(region)], list[Finding]()
+        if checks[0]["result"] == OK:
+            try:
+                key = access_key()
+            except (ApiError, EC2Error) as error:
+                note = "correct the profile of the account, or the trust policy of its role"
+                checks.append(finding("credentials", WRONG, str(error), account and note))
+            else:
+                ask = partial(call, region, key)
+                reads = permissions.read(ask)
+                checks.append(_credentials(key, reads))
+                if checks[-1]["result"] == OK:
+                    actions += permissions.examine(ask, reads)
+        return {
+            "account": account,
+            "region": region,
+            "checks": checks,
+            "permissions": actions,
+            "missing_policy": permissions.missing_policy(actions, region),
+            "is_right": not {one["result"] for one in checks + actions} & {WRONG, MISSING},
+        }
+
+    if not accounts:
         credentials = _callers_credentials()
-        yield doctor.report("", settings.provider, lambda: AccessKey(*credentials.access_key()))
-        return
-    profiles = read_profiles(settings, names, Runtime(), lambda result: None)
-    for name in [account] if account else names:
-        access_key = partial(profiles[name].access_key, settings.deadline)
-        yield doctor.report(name, profiles[name].region or settings.provider, access_key)
+        yield report("", settings.provider, lambda: AccessKey(*credentials.access_key()))
+    for name in [account] if account else accounts:
+        access_key = partial(accounts[name].access_key, settings.deadline)
+        yield report(name, accounts[name].region or settings.provider, access_key)
 
 
 def _callers_credentials() -> Credentials:
@@ -112,69 +133,21 @@ def _callers_credentials() -> Credentials:
     return Credentials(id, secret, os.environ.get("AWS_SESSION_TOKEN", ""))
 
 
-class _Doctor:
-    """Examines one key after another, with the client that serves requests."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._deadline = settings.deadline
-        self._runtime = Runtime()
-        self._ec2 = EC2Client(settings, self._runtime, lambda *labels: None, lambda limit: None)
-        self.network = cache(self._network)
-
-    def report(self, account: str, region: str, access_key: Callable[[], AccessKey]) -> Report:
-        """Examine a key in a region."""
-        checks, actions = [*self.network(region)], list[Finding]()
-        if checks[0]["result"] == OK:
-            try:
-                key = access_key()
-            except (ApiError, EC2Error) as error:
-                note = "correct the profile of the account, or the trust policy of its role"
-                checks.append(finding("credentials", WRONG, str(error), account and note))
-            else:
-                call = partial(self.answer, region, key)
-                reads = permissions.read(call)
-                checks.append(_credentials(key, reads))
-                if checks[-1]["result"] == OK:
-                    actions = list(permissions.examine(call, reads))
-        results = {one["result"] for one in (*checks, *actions)}
-        return {
-            "account": account,
-            "region": region,
-            "checks": checks,
-            "permissions": actions,
-            "missing_policy": permissions.missing_policy(actions, region),
-            "is_right": not results & {WRONG, MISSING},
-        }
-
-    def answer(
-        self, region: str, key: AccessKey, action: str, parse: Callable[[bytes], Any], **params: Any
-    ) -> Any:
-        """Return what EC2 has sent, or the ``EC2Error``."""
-        deadline = self._runtime.monotonic() + self._deadline
-        log = RequestLog(request_id="doctor", method="", path="")
-        try:
-            return self._ec2.call(region, key, log, deadline, parse, action, **params)
-        except EC2Error as error:
-            return error
-
-    def _network(self, region: str) -> tuple[Finding, ...]:
-        """Call EC2 with a key that does not exist: its refusal shows that it was reached."""
-        host, started = self._ec2.hosts[region], self._runtime.monotonic()
-        answer = self.answer(
-            region, NO_KEY, "DescribeAvailabilityZones", reader.zones, is_repeatable=False
-        )
-        if isinstance(answer, EC2Error) and not answer.code:
-            text = f"{host}: {answer}"
-            return (finding("network", WRONG, text, _remedy(answer, _NO_EC2)),)
-        seconds = self._runtime.monotonic() - started
-        reached = finding("network", OK, f"{host} responded in {seconds:.2f} s")
-        response = getattr(getattr(answer, "__cause__", None), "response", {})
-        skew = clock_skew(response, self._runtime.unix_time())
-        if skew is None:
-            text = f"{host} does not send its time with a refusal"
-            return reached, finding("clock", NOT_CHECKED, text)
-        result, note = (WRONG, _REMEDIES["clock"]) if abs(skew) > _MAX_SKEW else (OK, "")
-        return reached, finding("clock", result, f"it is {skew:+.0f} s off", note)
+def _network(call: permissions.Call, host: str, runtime: Runtime) -> list[Finding]:
+    """Call EC2 with a key that does not exist: its refusal shows that it was reached."""
+    started = runtime.monotonic()
+    answer = call("DescribeAvailabilityZones", reader.zones, is_repeatable=False)
+    if isinstance(answer, EC2Error) and not answer.code:
+        return [finding("network", WRONG, f"{host}: {answer}", _remedy(answer, _NO_EC2))]
+    seconds = runtime.monotonic() - started
+    reached = finding("network", OK, f"{host} responded in {seconds:.2f} s")
+    response = getattr(getattr(answer, "__cause__", None), "response", {})
+    skew = clock_skew(response, runtime.unix_time())
+    if skew is None:
+        text = f"{host} does not send its time with a refusal"
+        return [reached, finding("clock", NOT_CHECKED, text)]
+    result, note = (WRONG, _REMEDIES["clock"]) if abs(skew) > _MAX_SKEW else (OK, "")
+    return [reached, finding("clock", result, f"it is {skew:+.0f} s off", note)]
 
 
 def _remedy(error: EC2Error, other: str) -> str:

@@ -14,26 +14,21 @@ FIELDS = (
 )
 """Fields of the log line of a request, in their order; ``duration`` is in seconds."""
 
-_MAX_EC2_REQUEST_IDS = 20
-_MAX_LOGGED_NAME = 64
-
 
 @dataclass(slots=True)
 class RequestLog:
     """One request; empty values are unknown.
 
-    ``path`` is percent-encoded, as the client sent it. ``client`` and ``scheme`` are the
-    client's address and scheme, of which trusted proxies may have told. ``connection`` is the
-    client's socket, where the server hands it over. ``provider`` is the one that the request named,
-    ``default_provider`` that of the ``account`` which has sent it. ``login_failed``: name or
-    password of an account were wrong. ``access_key_id`` holds the last four characters.
-    ``ec2_request_ids`` are those of the last EC2 responses, ``retries`` counts repeated EC2
-    requests. ``cause`` says why the last call of EC2 has failed, where its caller is not to blame.
+    ``path`` is percent-encoded. ``client`` and ``scheme`` are the client's address and scheme, of
+    which trusted proxies may have told; ``connection`` is its socket, where the server hands it
+    over. ``provider`` is the one that the request named, ``default_provider`` that of its
+    ``account``. ``access_key_id`` holds the last four characters, ``ec2_request_ids`` those of the
+    last EC2 responses. ``retries`` counts repeated EC2 requests. ``cause`` says why the last call
+    of EC2 has failed, where its caller is not to blame.
 
     ``error`` is the message of an error with status 5xx or of a broken list, ``error_code`` the
     code of EC2. ``is_refused``: EC2, or a limit of its caller, has refused the request. ``fault``
-    is the exception behind a status 500. ``create_is_unsettled``: there may be a duplicate of the
-    snapshot that the request created.
+    is the exception behind a status 500. ``create_is_unsettled``: there may be a duplicate.
     """
 
     request_id: str
@@ -50,7 +45,7 @@ class RequestLog:
     operation: str = "none"
     status: int = 0
     access_key_id: str = ""
-    ec2_request_ids: deque[str] = field(default_factory=lambda: deque(maxlen=_MAX_EC2_REQUEST_IDS))
+    ec2_request_ids: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     retries: int = 0
     cause: str = ""
     error: str = ""
@@ -60,26 +55,17 @@ class RequestLog:
     list_is_broken: bool = False
     create_is_unsettled: bool = False
 
-    def record_error(
-        self, message: str, code: str, status: int, cause: BaseException | None
-    ) -> None:
+    def record_error(self, text: str, code: str, status: int, cause: BaseException | None) -> None:
         """Record an error of the API for the log line; ``cause`` is logged for a status 500."""
         self.error_code = code
-        if status >= 500:
-            self.error = message
-        if status == 500:
-            self.fault = cause
+        self.error = text if status >= 500 else ""
+        self.fault = cause if status == 500 else None
 
-    def record_failed_login(self, name: str, address: str) -> None:
+    def record_failed_login(self, name: str) -> None:
         """Record that name or password of an account were wrong; it has a log line of its own."""
         self.login_failed = True
-        log.warning(
-            "a login failed: name %r, address %r, request %s",
-            name[:_MAX_LOGGED_NAME],
-            address,
-            self.request_id,
-            extra={"request_id": self.request_id},
-        )
+        text, values = "a login failed: name %r, address %r, request %s", (name[:64], self.client)
+        log.warning(text, *values, self.request_id, extra={"request_id": self.request_id})
 
     @property
     def client_has_left(self) -> bool:

@@ -30,9 +30,9 @@ class Caller:
 class Callers:
     """Identifies callers by the password of an account, or by their own access key.
 
-    ``accounts`` is the number of accounts, ``regions`` are those of EC2. ``record`` is told "ok" or
-    "failed" after each attempt to obtain the credentials of an account. Raises ``SettingError`` for
-    files of accounts that are wrong.
+    ``accounts`` are the profiles of accounts by name, ``regions`` those of EC2. ``record`` is told
+    "ok" or "failed" after each attempt to obtain the credentials of an account. Raises
+    ``SettingError`` for files of accounts that are wrong.
     """
 
     def __init__(
@@ -48,9 +48,8 @@ class Callers:
             raise SettingError("the options accounts and aws_config need each other")
         hashes = read_passwords(Path(settings.accounts)) if settings.accounts else {}
         self._passwords = Passwords(hashes)
-        self._profiles = read_profiles(settings, hashes, runtime, record) if hashes else {}
-        self.accounts = len(self._profiles)
-        for name, profile in self._profiles.items():
+        self.accounts = read_profiles(settings, hashes, runtime, record) if hashes else {}
+        for name, profile in self.accounts.items():
             if profile.region and profile.region not in regions:
                 raise SettingError(
                     f"{settings.aws_config}: [profile {name}] has the region {profile.region!r}: "
@@ -65,7 +64,7 @@ class Callers:
         session token, and a 502 when the password cannot be verified in time.
         """
         name = credentials.user
-        profile = self._profiles.get(name)
+        profile = self.accounts.get(name)
         if profile is None and self._own_keys:
             access_key = AccessKey(*credentials.access_key())
             return Caller(name, self._provider, False, lambda seconds: access_key)

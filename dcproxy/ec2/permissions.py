@@ -136,12 +136,9 @@ def missing_policy(permissions: list[Finding], region: str) -> dict[str, Any] | 
     partition = isolated_session().get_partition_for_region(region)
     for one, found in zip(_PERMISSIONS, permissions, strict=False):  # not examined: none
         if one.kinds and (found["result"] == MISSING or f"ec2:{one.create}" in missing):
-            statement: dict[str, Any] = {
-                "Effect": "Allow",
-                "Action": found["check"],
-                "Resource": [f"arn:{partition}:ec2:*:*:{kind}/*" for kind in one.kinds],
-            }
+            arns = [f"arn:{partition}:ec2:*:*:{kind}/*" for kind in one.kinds]
+            statement: dict[str, Any] = {"Action": found["check"], "Resource": arns}
             if one.create:
                 statement["Condition"] = {"StringEquals": {"ec2:CreateAction": one.create}}
-            statements.append(statement)
+            statements.append({"Effect": "Allow", **statement})
     return {"Version": "2012-10-17", "Statement": statements} if statements else None

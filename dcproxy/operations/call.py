@@ -20,7 +20,7 @@ from dcproxy.settings import Settings
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ApiCall:
     """A call of the API, which an operation answers.
 

@@ -4,8 +4,9 @@ import gc
 import os
 import signal
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from signal import pthread_sigmask
 from tempfile import TemporaryFile
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -20,32 +21,28 @@ from gunicorn.pidfile import Pidfile
 from gunicorn.workers.workertmp import WorkerTmp
 
 from dcproxy.server.logs import GunicornLog, configure
-from dcproxy.server.worker import Worker, raise_descriptor_limit, settings_of
-from dcproxy.settings import SettingError
-
-CONNECTIONS = 10_000
-"""Open connections per worker; see ``docs/performance.md``."""
-
-_REQUEST_LINE_BYTES = 8190
-"""gunicorn's highest limit. Name and description of a create can take 6,200 in a query."""
+from dcproxy.server.transport import port_or_path
+from dcproxy.server.worker import Worker, settings_of
+from dcproxy.settings import SettingError, setting_error
 
 
 class Server(BaseApplication):  # type: ignore[misc]
     """What gunicorn runs: its settings, the application, and the certificate in ``tls``.
 
-    ``load`` creates the application and ``settings`` returns the settings of gunicorn. Both are
-    called again at each reload, and may raise ``SettingError``.
+    ``load`` creates the application and ``settings`` returns those of gunicorn; a reload calls both
+    again. They may raise ``SettingError``. ``admin_bind`` wins over the application's option.
     """
 
-    cfg: Config
-    callable: WSGIApplication | None
     tls: ssl.SSLContext | None = None
 
     def __init__(
-        self, load: Callable[[], WSGIApplication], settings: Callable[[], Mapping[str, Any]]
+        self,
+        load: Callable[[], WSGIApplication],
+        settings: Callable[[], dict[str, Any]],
+        admin_bind: str | None,
     ) -> None:
-        self._load = load
-        self._settings = settings
+        self.sources = load, settings, admin_bind
+        self._load, self._settings, self._admin_bind = self.sources
         super().__init__()
 
     def do_load_config(self) -> None:
@@ -53,21 +50,21 @@ class Server(BaseApplication):  # type: ignore[misc]
         self.load_default_config()
         defaults = {
             "worker_class": Worker,
-            "worker_connections": CONNECTIONS,
+            "worker_connections": 10_000,  # see docs/performance.md
             "logger_class": GunicornLog,
             "control_socket_disable": True,
-            "limit_request_line": _REQUEST_LINE_BYTES,
+            # gunicorn's highest. Name and description of a create can take 6,200 in a query.
+            "limit_request_line": 8190,
             # Else gunicorn believes headers of clients on loopback and on Unix sockets.
             "forwarder_headers": "",
             "secure_scheme_headers": {},
-            "post_worker_init": _unblock_stop_signals,
+            "post_worker_init": lambda worker: pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS),
         }
-        given = defaults | dict(self._settings()) | {"preload_app": True}
+        given = defaults | self._settings() | {"preload_app": True}
         for name, value in given.items():
-            if name in _COMMAND_LINE_ONLY:
-                raise SettingError(
-                    f"option {name} has no effect here: gunicorn's command line only"
-                )
+            if name in {"chdir", "config", "daemon", "pythonpath"}:
+                why = "has no effect here: gunicorn's command line only"
+                raise SettingError(f"option {name} {why}")
             with _named_errors(name, value):
                 self.cfg.set(name, value)
         # gunicorn would find these errors after the start only.
@@ -79,15 +76,14 @@ class Server(BaseApplication):  # type: ignore[misc]
                 self.tls = gunicorn.sock.ssl_context(self.cfg)
 
     def load(self) -> WSGIApplication:
-        """Create the application, in the master. Raises ``SettingError``."""
+        """Create the application, and listen at its ``admin_bind`` too. Raises ``SettingError``."""
         os.environ.update(self.cfg.env)
-        return self._load()
-
-    def candidate(self) -> "Server":
-        """Read all files again. Raises ``SettingError``."""
-        candidate = Server(self._load, self._settings)
-        candidate.wsgi()
-        return candidate
+        app, bind = self._load(), self.cfg.settings["bind"].get()
+        if address := self._admin_bind or settings_of(app).admin_bind:
+            if port_or_path(address) in map(port_or_path, bind):
+                raise setting_error("admin_bind", address, "a port or path that bind does not have")
+            self.cfg.set("bind", [*bind, address])
+        return app
 
     def reload(self) -> None:
         """Read nothing: the arbiter has taken over a candidate, which has read the files."""
@@ -96,14 +92,9 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Create the process that manages the workers. Raises ``SettingError``."""
         self.wsgi()
         try:
-            arbiter = _Arbiter(self)
+            return _Arbiter(self)
         except Exception as error:
             raise SettingError(f"logging cannot be set up: {error!r}") from error
-        raise_descriptor_limit(arbiter.log.info)
-        return arbiter
-
-
-_COMMAND_LINE_ONLY = {"chdir", "config", "daemon", "pythonpath"}
 
 
 @contextmanager
@@ -139,7 +130,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
 
     def setup(self, app: Server) -> None:
         """Take over settings and application, at the start and at a reload."""
-        _set_up_log(app)
+        configure(settings_of(app.wsgi()).log_format, app.cfg.logconfig)
         super().setup(app)
         # Workers share the application with the master: garbage collection must not write to it.
         gc.unfreeze()
@@ -148,12 +139,11 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
 
     def spawn_worker(self) -> int:
         """Fork a worker with stop signals blocked until it has its own handlers."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        before = pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
-            pid: int = super().spawn_worker()
+            return int(super().spawn_worker())
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return pid
+            pthread_sigmask(signal.SIG_SETMASK, before)
 
     def reload(self) -> None:
         """Put the files into effect, or nothing of them: an error leaves everything as it was."""
@@ -163,7 +153,8 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
             for name in self.cfg.env:
                 os.environ.pop(name, None)
             os.environ.update({name: original[name] for name in self.cfg.env if name in original})
-            candidate = self.app.candidate()
+            candidate = Server(*self.app.sources)
+            candidate.wsgi()
             self._bind(candidate.cfg, listeners)
             self._rehearse(candidate)
         except Exception as error:
@@ -199,7 +190,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
             pid = get_original("os", "fork")()
             if not pid:
                 try:
-                    _set_up_log(candidate)
+                    configure(settings_of(candidate.wsgi()).log_format, cfg.logconfig)
                     self.log.setup(cfg)
                     if cfg.pidfile and cfg.pidfile != self.cfg.pidfile:
                         Pidfile(cfg.pidfile).create(self.pid)
@@ -215,13 +206,5 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
                 raise SettingError(reason)
 
 
-def _set_up_log(app: Server) -> None:
-    configure(settings_of(app.wsgi()).log_format, app.cfg.logconfig)
-
-
 def _close(listeners: list[Any], kept: list[Any]) -> None:
     gunicorn.sock.close_sockets([listener for listener in listeners if listener not in kept])
-
-
-def _unblock_stop_signals(worker: Any) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)

@@ -8,27 +8,29 @@ import sys
 from collections.abc import Iterator
 from configparser import ConfigParser, InterpolationError, MissingSectionHeaderError, ParsingError
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref.types import WSGIApplication
 
+from botocore.utils import get_environ_proxies
 from paste.deploy import loadapp
-from paste.deploy.loadwsgi import APP, SERVER, loadcontext
+from paste.deploy.loadwsgi import SERVER, loadcontext
 
-from dcproxy.app import app_factory, summary
+from dcproxy import doctor
+from dcproxy.app import app_factory
 from dcproxy.server import mock
 from dcproxy.server.arbiter import Server
 from dcproxy.server.metrics import shared_folder
-from dcproxy.server.transport import port_or_path
 from dcproxy.server.worker import settings_of
-from dcproxy.settings import SettingError, Settings, from_options, setting_error
+from dcproxy.settings import SettingError, Settings, from_options, without_password
 
 log = logging.getLogger(__name__)
 
-_HOST = "localhost"
-_PORT = 3001
+_HOST, _PORT, _REGION = "localhost", 3001, Settings().provider
 
 MOCK_USER = "mockuser:mockpassword"
 
@@ -72,14 +74,13 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--account and --json need --doctor")
     if given.driver == "mock" and not all(map(find_spec, ("moto", "flask"))):
         parser.error("the mock EC2 is not installed: pip install 'dcproxy[mock]'")
-    with ExitStack() as stack:
-        try:
-            hooks = stack.enter_context(shared_folder())
+    try:
+        with shared_folder() as hooks, ExitStack() as stack:
             _serve(given, stack, hooks)
-        except SettingError as error:
-            parser.exit(2, f"{parser.prog}: error: {error}\n")
-        except KeyboardInterrupt:
-            sys.exit(130)
+    except SettingError as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,12 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     add("-i", "--driver", choices=("ec2", "mock"), default="ec2", help=driver)
     add("-r", "--hostname", help=f"host name or address to listen on (default: {_HOST})")
     add("-p", "--port", type=_port, help=f"port to listen on (default: {_PORT})")
-    region = Settings().provider
-    add("-P", "--provider", help=f"EC2 region of requests that do not name one (default: {region})")
+    add("-P", "--provider", help=f"EC2 region of requests that name none (default: {_REGION})")
     file = "Paste file, such as proxy.ini, and the application to run if it is not main"
     add("-c", "--config", metavar="FILE[#NAME]", type=_application, help=file)
-    admin = "address of the health check and the metrics alone"
-    add("--admin-bind", metavar="ADDRESS", help=admin)
+    add("--admin-bind", metavar="ADDRESS", help="address of the health check and the metrics alone")
     add("-l", "--drivers", action="store_true", help="list the drivers and exit")
     add("-s", "--ssl", action="store_true", help="TLS; needs -k and -C")
     add("-k", "--ssl-key", metavar="FILE", type=_file, help="key for TLS")
@@ -105,8 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         action = "store_true" if option in {"-d", "-V"} else "store"
         add(option, dest=option, action=action, help=argparse.SUPPRESS)
     add("--check", action="store_true", help="check the file of --config and exit")
-    doctor = "examine the way to EC2, keys and permissions; exit"
-    add("--doctor", action="store_true", help=doctor)
+    add("--doctor", action="store_true", help="examine the way to EC2, keys and permissions; exit")
     add("--account", metavar="NAME", help="the account that --doctor examines")
     add("--json", action="store_true", help="let --doctor write JSON")
     add("--version", action="version", version=f"dcproxy {version('dcproxy')}")
@@ -133,15 +131,16 @@ def _file(text: str) -> Path:
 
 def _serve(given: argparse.Namespace, stack: ExitStack, hooks: dict[str, Any]) -> None:
     options = {"provider": given.provider} if given.provider else {}
-    server = Server(lambda: _load(given, options), lambda: _settings(given, hooks))
     if given.driver == "mock":
-        server.load()  # before the mock is started in vain
+        _load(given, options)  # before the mock is started in vain
         options["ec2_endpoint_url"] = stack.enter_context(mock.running())
-        mock.add_examples(options["ec2_endpoint_url"], given.provider or Settings().provider)
+        mock.add_examples(options["ec2_endpoint_url"], given.provider or _REGION)
+    admin_bind = from_options({"admin_bind": given.admin_bind or ""}).admin_bind
+    server = Server(partial(_load, given, options), partial(_settings, given, hooks), admin_bind)
     if given.doctor:
-        from dcproxy import doctor
-
-        sys.exit(doctor.run(given.config, server.arbiter, given.account, given.json))
+        sys.exit(
+            doctor.run(given.config, lambda: server.arbiter().app.wsgi(), given.account, given.json)
+        )
     arbiter = server.arbiter()
     if given.check:
         print(f"{given.config} is correct")
@@ -157,19 +156,16 @@ def _errors_of(config: str) -> Iterator[None]:
     """Let what is wrong with a Paste file be a ``SettingError`` that names the file."""
     try:
         yield
-    except InterpolationError as error:
-        raise SettingError(
-            f"{config}: option {error.option} in [{error.section}] has a % that begins no "
-            "%(name)s: write %% for a % itself"
-        ) from error
-    except MissingSectionHeaderError as error:
-        raise SettingError(f"{config}: line {error.lineno} is in no [section]") from None
-    except ParsingError as error:
-        # Without the lines, which may hold a secret.
-        lines = ", ".join(str(number) for number, _ in error.errors)
-        raise SettingError(f"{config}: not NAME = VALUE in line {lines}") from None
     except Exception as error:
-        raise SettingError(f"{config}: {' '.join(str(error).split())}") from error
+        text = " ".join(str(error).split())
+        if isinstance(error, InterpolationError):
+            option = f"option {error.option} in [{error.section}]"
+            text = f"{option} has a % that begins no %(name)s: write %% for a % itself"
+        elif isinstance(error, MissingSectionHeaderError):
+            text = f"line {error.lineno} is in no [section]"
+        elif isinstance(error, ParsingError):  # without the lines, which may hold a secret
+            text = f"not NAME = VALUE in line {', '.join(str(line) for line, _ in error.errors)}"
+        raise SettingError(f"{config}: {text}") from None
 
 
 def _load(given: argparse.Namespace, options: dict[str, str]) -> WSGIApplication:
@@ -181,27 +177,16 @@ def _load(given: argparse.Namespace, options: dict[str, str]) -> WSGIApplication
     return app
 
 
-def _admin_bind(config: str) -> str | None:
-    """Return the option ``admin_bind`` of the application, or of a filter in its pipeline."""
-    context = loadcontext(APP, f"config:{config}")
-    parts = [context, *getattr(context, "filter_contexts", ())]
-    return next(filter(None, (part.local_conf.get("admin_bind") for part in parts)), None)
-
-
 def _settings(given: argparse.Namespace, hooks: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of gunicorn: defaults, those of the file, the address of the command.
-
-    Raises ``SettingError``.
-    """
+    """Return gunicorn's settings: defaults, file, command's address. Raises ``SettingError``."""
     settings = {
         "bind": f"{_HOST}:{_PORT}",
-        "when_ready": lambda arbiter: _greet(given, arbiter),
-        "on_reload": lambda arbiter: _log_what_runs(given, arbiter),
+        "when_ready": partial(_greet, given),
+        "on_reload": partial(_log_what_runs, given),
         # Requests to a mock need not be finished.
         "graceful_timeout": 1 if given.driver == "mock" else 45,
         **hooks,
     }
-    admin_bind = given.admin_bind
     if given.ssl_cert:
         settings |= {"certfile": str(given.ssl_cert), "keyfile": str(given.ssl_key)}
     if given.config:
@@ -213,25 +198,25 @@ def _settings(given: argparse.Namespace, hooks: dict[str, Any]) -> dict[str, Any
                 settings["logconfig"] = file
             if sections.has_section("server:main"):
                 settings |= loadcontext(SERVER, f"config:{file}", name="main").local_conf
-            admin_bind = admin_bind or _admin_bind(given.config)
     if given.hostname is not None or given.port is not None:
-        host = given.hostname or _HOST
-        port = _PORT if given.port is None else given.port
+        host, port = given.hostname or _HOST, _PORT if given.port is None else given.port
         settings["bind"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    addresses = [address.strip() for address in settings["bind"].split(",")]
-    if admin_bind:
-        admin_bind = from_options({"admin_bind": admin_bind}).admin_bind or ""
-        if port_or_path(admin_bind) in map(port_or_path, addresses):
-            raise setting_error("admin_bind", admin_bind, "a port or path that bind does not have")
-        addresses.append(admin_bind)
-    # gunicorn takes several addresses as a list only.
-    return settings | {"bind": addresses} if len(addresses) > 1 else settings
+    if "," in settings["bind"]:  # gunicorn takes several addresses as a list only
+        settings["bind"] = [address.strip() for address in settings["bind"].split(",")]
+    return settings
 
 
 def _log_what_runs(given: argparse.Namespace, arbiter: Any) -> None:
     app = arbiter.app.wsgi()
-    what = summary(settings_of(app), getattr(app, "accounts", 0))
-    log.info("dcproxy %s: file %s, %s", version("dcproxy"), given.config or "none", what)
+    settings = settings_of(app)
+    url = settings.ec2_endpoint_url or f"https://ec2.{settings.provider}.amazonaws.com"
+    proxy = get_environ_proxies(url).get(urlsplit(url).scheme, "none")
+    log.info(
+        "dcproxy %s: file %s, EC2 %s, proxy %s, CA file %s, accounts %d",
+        *(version("dcproxy"), given.config or "none", settings.ec2_endpoint_url or "of AWS"),
+        *(without_password(proxy), os.environ.get("AWS_CA_BUNDLE") or "default"),
+        len(getattr(app, "accounts", ())),
+    )
 
 
 def _greet(given: argparse.Namespace, arbiter: Any) -> None:
@@ -241,8 +226,8 @@ def _greet(given: argparse.Namespace, arbiter: Any) -> None:
     if isinstance(address, str):
         print(f"dcproxy listens on the socket {address}")
     else:
-        host = given.hostname or _HOST
-        host = _HOST if host in {"0.0.0.0", "::"} else host  # noqa: S104
+        is_any = given.hostname in {None, "", "0.0.0.0", "::"}  # noqa: S104
+        host = _HOST if is_any else given.hostname
         scheme = "https" if arbiter.cfg.is_ssl else "http"
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{address[1]}/api"
         print(f"dcproxy listens on {url}")

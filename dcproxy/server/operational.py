@@ -4,7 +4,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -91,25 +91,14 @@ def text(status: str, line: str) -> WSGIApplication:
     return Response(f"{line}\n".encode(), status, headers)
 
 
-def operational_endpoints(
-    health_path: str | None, metrics_path: str | None
-) -> dict[str, WSGIApplication]:
+def operational_endpoints(health: str | None, metrics: str | None) -> dict[str, WSGIApplication]:
     """Create what answers outside of Deltacloud, by path; None leaves an endpoint out."""
     write_metrics = exposition()
 
-    def metrics(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def write(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         response = Request(environ).get_response(write_metrics)
         response.headers.update(_HEADERS)
         return response(environ, start_response)
 
-    endpoints = {health_path: text("200 OK", "ok"), metrics_path: metrics}
+    endpoints = {health: text("200 OK", "ok"), metrics: write}
     return {path: endpoint for path, endpoint in endpoints.items() if path}
-
-
-def by_path(apps: Mapping[str, WSGIApplication], other: WSGIApplication) -> WSGIApplication:
-    """Let each of ``apps`` answer requests for its path, and ``other`` the rest."""
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return apps.get(environ.get("PATH_INFO", ""), other)(environ, start_response)
-
-    return app

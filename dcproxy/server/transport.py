@@ -15,13 +15,13 @@ _ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 """The host in a target such as ``http://cloud.example.org/api``."""
 
 
-def arrived_at(environ: WSGIEnvironment, address: str) -> bool:
+def arrived_at(environ: WSGIEnvironment, address: str | None) -> bool:
     """Tell whether a request came in at ``address``, such as ``127.0.0.1:9001`` or ``unix:/path``.
 
     Only its port or path counts. Under a server that does not hand over the connection: no.
     """
     connection = environ.get("gunicorn.socket")
-    if connection is None:
+    if connection is None or address is None:
         return False
     local = connection.getsockname()
     return port_or_path(address) == (local if isinstance(local, str) else str(local[1]))
@@ -40,9 +40,8 @@ def ignore_forwarding(environ: WSGIEnvironment) -> None:
     """
     if "gunicorn.socket" in environ:
         # Only TLS sockets know a cipher, those of gevent too.
-        environ["wsgi.url_scheme"] = (
-            "https" if hasattr(environ["gunicorn.socket"], "cipher") else "http"
-        )
+        is_tls = hasattr(environ["gunicorn.socket"], "cipher")
+        environ["wsgi.url_scheme"] = "https" if is_tls else "http"
     # gunicorn passes the header on as well.
     if environ.get("HTTP_SCRIPT_NAME"):
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")

@@ -3,9 +3,11 @@
 import json
 from dataclasses import replace
 from email.utils import formatdate
+from functools import partial
 from time import time
 
 import pytest
+from paste.deploy import loadapp
 
 from dcproxy import doctor
 from dcproxy.ec2.session import ACTIONS
@@ -78,7 +80,7 @@ def examine(tmp_path, programmed_ec2, capsys):
         given = {"ec2_endpoint_url": url or programmed_ec2.url, "retry_attempts": 1, **options}
         lines = [f"{name} = {value}" for name, value in given.items()]
         file.write_text("\n".join(["[app:main]", "use = egg:dcproxy", *lines]))
-        code = doctor.run(file, lambda: None, account, as_json=True)
+        code = doctor.run(file, partial(loadapp, f"config:{file}"), account, as_json=True)
         written = capsys.readouterr().out
         assert KEY[1] not in written
         assert TOKEN not in written
@@ -305,5 +307,5 @@ def test_filter_in_a_pipeline_is_examined(tmp_path, programmed_ec2, capsys):
         f"[filter:ours]\nuse = egg:dcproxy\nec2_endpoint_url = {programmed_ec2.url}\n"
         "[app:theirs]\nuse = egg:dcproxy\nprovider = eu-west-1\n"
     )
-    assert doctor.run(file, lambda: None, None, as_json=False) == 0
+    assert doctor.run(file, partial(loadapp, f"config:{file}"), None, as_json=False) == 0
     assert "The key of the caller in us-east-1" in capsys.readouterr().out
