@@ -9,10 +9,6 @@ import gevent
 from gevent import monkey
 
 
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)  # not bound at import: gevent may replace it later
-
-
 def _time_limit(seconds: float) -> gevent.Timeout:
     # Without an event loop it would never expire, but cost each thread a loop.
     return gevent.Timeout(seconds if monkey.is_module_patched("socket") else None)
@@ -25,7 +21,8 @@ class Runtime(NamedTuple):
     inside gevent's workers only.
     """
 
-    sleep: Callable[[float], None] = _sleep
+    # Not bound at import: gevent may replace it later.
+    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
     monotonic: Callable[[], float] = time.monotonic
     unix_time: Callable[[], float] = time.time
     random: Random = SystemRandom()

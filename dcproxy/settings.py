@@ -21,9 +21,7 @@ class OptionType(NamedTuple):
     allowed: str
 
 
-def _checked(
-    parse: Callable[[str], Any], check: Callable[[Any], object], allowed: str
-) -> OptionType:
+def _checked(parse: Callable[[str], Any], check: Callable[..., object], allowed: str) -> OptionType:
     """Create the type of those values for which ``check`` returns something true."""
 
     def parse_checked(text: str) -> Any:
@@ -40,12 +38,10 @@ def _matching(pattern: str, allowed: str) -> OptionType:
 
 
 def _list_of(item: OptionType, allowed: str) -> OptionType:
-    return OptionType(
-        lambda text: tuple(map(item.parse, re.split(r"[,\s]+", text.strip()))), allowed
-    )
+    return OptionType(lambda text: tuple(map(item.parse, re.split(r"[,\s]+", text))), allowed)
 
 
-def _whole_number(low: int, high: int) -> OptionType:
+def _whole(low: int, high: int) -> OptionType:
     allowed = f"a whole number from {low} to {high}"
     return _checked(int, range(low, high + 1).__contains__, allowed)
 
@@ -73,9 +69,7 @@ MAX_TAGS = 50
 RESERVED_TAGS = ("aws:", "dcproxy:")
 """Prefixes of the keys, in any case, that no tag of an operator or a volume may have."""
 
-_MAX_OPERATORS_TAGS = MAX_TAGS - 3
-"""Name, dcproxy:create and dcproxy:request are the others."""
-
+_MAX_OPERATORS_TAGS = MAX_TAGS - 3  # the others: Name, dcproxy:create and dcproxy:request
 # Without quotes at either end, and characters that XML 1.0 cannot hold.
 _TAG = re.compile(r"""(?!["'])[^\x00-\x1f\ud800-\udfff\ufffe\uffff]{0,256}(?<!["'])""")
 
@@ -83,10 +77,8 @@ _TAG = re.compile(r"""(?!["'])[^\x00-\x1f\ud800-\udfff\ufffe\uffff]{0,256}(?<!["
 def _parse_tags(text: str) -> tuple[tuple[str, str], ...]:
     tags: dict[str, str] = {}
     for pair in text.split(","):
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        is_allowed = (
-            equals and 0 < len(key) <= 128 and _TAG.fullmatch(key) and _TAG.fullmatch(value)
-        )
+        key, value = map(str.strip, pair.split("=", 1))
+        is_allowed = 0 < len(key) <= 128 and _TAG.fullmatch(key) and _TAG.fullmatch(value)
         if not is_allowed or key.lower().startswith(RESERVED_TAGS) or key in tags:
             raise ValueError
         tags[key] = value
@@ -104,12 +96,8 @@ _TAGS = OptionType(
 _REGION = _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", "an EC2 region such as us-east-1")
 _FILE = _matching(r"/.+", "an absolute path")
 _HOST = _matching(r"\.?[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*", "a host name")
-_SECONDS = _checked(
-    float, lambda seconds: 0 < seconds <= 3600, "a number of seconds above 0, at most 3600"
-)
-_DEADLINE = _checked(
-    float, lambda seconds: 15 <= seconds <= 3600, "a number of seconds from 15 to 3600"
-)
+_SECONDS = _checked(float, lambda s: 0 < s <= 3600, "a number of seconds above 0, at most 3600")
+_DEADLINE = _checked(float, lambda s: 15 <= s <= 3600, "a number of seconds from 15 to 3600")
 _SWITCH = OptionType({"on": True, "off": False}.__getitem__, "on or off")
 
 OWNERS = _list_of(
@@ -131,9 +119,7 @@ class Settings:
         "URL of EC2 for all regions. Unset: the AWS endpoint of the region.",
         None,
     )
-    provider: str = _option(
-        _REGION, "EC2 region of requests that do not name a provider.", "us-east-1"
-    )
+    provider: str = _option(_REGION, "EC2 region of requests that name no provider.", "us-east-1")
     regions: tuple[str, ...] = _option(
         _list_of(_REGION, "names of regions, such as RegionOne, RegionTwo"),
         "Regions that botocore does not know, for private clouds.",
@@ -154,11 +140,9 @@ class Settings:
         ("storage_snapshots",),
     )
     page_size: int = _option(
-        _whole_number(5, 1000), "Snapshots or volumes per EC2 request of a list.", 1000
+        _whole(5, 1000), "Snapshots or volumes per EC2 request of a list.", 1000
     )
-    deadline: float = _option(
-        _DEADLINE, "Time limit for each request, and for each further page of a list.", 40.0
-    )
+    deadline: float = _option(_DEADLINE, "Time limit of a request, and of each further page.", 40.0)
     request_timeout: float = _option(
         _SECONDS, "Time limit for a client to send a complete request, body included.", 20.0
     )
@@ -167,15 +151,9 @@ class Settings:
     )
     connect_timeout: float = _option(_SECONDS, "Time limit for a connection to EC2.", 5.0)
     read_timeout: float = _option(_SECONDS, "Time limit for each read of an EC2 response.", 20.0)
-    retry_attempts: int = _option(
-        _whole_number(1, 10), "EC2 requests per call, the first one included.", 3
-    )
-    capacity: int = _option(
-        _whole_number(1, 10_000), "Calls of EC2 that a worker makes at the same time.", 128
-    )
-    share_per_key: int = _option(
-        _whole_number(1, 100), "Percentage of `capacity` for one caller.", 50
-    )
+    retry_attempts: int = _option(_whole(1, 10), "EC2 requests per call, the first included.", 3)
+    capacity: int = _option(_whole(1, 10_000), "Calls of EC2 that a worker makes at once.", 128)
+    share_per_key: int = _option(_whole(1, 100), "Percentage of `capacity` for one caller.", 50)
     create_tag: bool = _option(
         _SWITCH, "Whether each new snapshot carries the tag that makes its creation safe.", True
     )
@@ -215,7 +193,7 @@ class Settings:
         None,
     )
     trusted_proxies: int = _option(
-        _whole_number(0, 10), "Proxies in front whose `X-Forwarded-*` headers are trusted.", 0
+        _whole(0, 10), "Proxies in front whose `X-Forwarded-*` headers are trusted.", 0
     )
     trusted_hosts: tuple[str, ...] = _option(
         _list_of(_HOST, "names of hosts, such as cloud.example.org, .example.org"),

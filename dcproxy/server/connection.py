@@ -21,22 +21,11 @@ from dcproxy.settings import Settings
 log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 1 << 16
-_UNSENT_BYTES = 1 << 17
-"""What the kernel keeps for a client that takes nothing (TCP_NOTSENT_LOWAT)."""
-
-_PIECES_A_TURN = 3
-"""Those of a usual request: it is received, and head and body of its response are sent."""
-
-_TURN_SECONDS = 1e-6
-"""Not 0: gevent runs fifty greenlets that sleep for 0 before it looks at timers and sockets."""
-
-_LINGER_SECONDS = 1.0
-_LINGER_BYTES = 1_000_000
-_PROBE_SECONDS = 0.5
-"""Time for the client's system to answer that the connection is closed."""
-
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""A value of SO_LINGER (socket(7))."""
+_UNSENT_BYTES = 1 << 17  # kept by the kernel for a client that takes nothing (TCP_NOTSENT_LOWAT)
+_PIECES_A_TURN = 3  # of a usual request: it is received, head and body of its response are sent
+_TURN_SECONDS = 1e-6  # not 0: gevent runs fifty sleeps of 0 before it looks at timers and sockets
+_LINGER_SECONDS, _LINGER_BYTES = 1.0, 1_000_000
+_PROBE_SECONDS = 0.5  # for the client's system to answer that the connection is closed
 
 
 class Connection:
@@ -54,11 +43,8 @@ class Connection:
         self._keepalive = keepalive
         self._settings = settings
         self._needs_handshake = isinstance(client, ssl.SSLSocket)
-        self._expires = time.monotonic() + settings.request_timeout
-        self._is_idle = True
-        self._is_in_head = False
-        self._takes_interim_responses = False
-        self._bytes_left = math.inf
+        self._is_idle, self._is_in_head, self._takes_interim_responses = True, False, False
+        self._limit(settings.request_timeout)
         self._idle_greenlet: Any = None
         self._turn = self._pieces = 0
         if client.family != socket.AF_UNIX:
@@ -72,10 +58,9 @@ class Connection:
         """Receive a part of a request. Raises ``TimeoutError`` when the request takes too long."""
         self._give_way(after=1)
         limit = self._settings.request_timeout
+        text = f"The request was not complete within {limit:g} seconds."
         # gunicorn closes a connection after an error with this number, and logs nothing.
-        late = TimeoutError(
-            errno.ECONNRESET, f"The request was not complete within {limit:g} seconds."
-        )
+        late = TimeoutError(errno.ECONNRESET, text)
         try:
             left = self._expires - time.monotonic()
             if left <= 0 or self._bytes_left <= 0:
@@ -85,14 +70,17 @@ class Connection:
         except TimeoutError:
             if self._is_in_head:
                 self._is_in_head = False
-                gunicorn.util.write_error(self, 400, "Bad Request", late.strerror)
+                gunicorn.util.write_error(self, 400, "Bad Request", text)
                 self.end_response()
             raise
         self._bytes_left -= len(data)
         if self._is_idle:
             self._is_idle, self._is_in_head = False, True
-            self._expires = time.monotonic() + limit
+            self._limit(limit)
         return data
+
+    def _limit(self, seconds: float, bytes_left: float = math.inf) -> None:
+        self._expires, self._bytes_left = time.monotonic() + seconds, bytes_left
 
     def _give_way(self, after: int) -> None:
         """Pause after so many pieces between which the event loop looked at no timer or socket."""
@@ -108,10 +96,9 @@ class Connection:
             self._needs_handshake = False
         self._idle_greenlet = gevent.getcurrent() if self._is_idle else None
         try:
-            data: bytes = self._client.recv(size)
+            return bytes(self._client.recv(size))
         finally:
             self._idle_greenlet = None
-        return data
 
     def sendall(self, data: bytes) -> None:
         """Send a part of a response. Resets the connection of a client that takes nothing."""
@@ -123,11 +110,10 @@ class Connection:
                     self._client.sendall(data[start : start + _PIECE_BYTES])
         except TimeoutError as error:
             get_metrics().clients_stalled.inc()
-            log.warning(
-                "a client was disconnected: it took nothing of its response for %g seconds",
-                idle_timeout,
-            )
-            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            text = "a client was disconnected: it took nothing of its response for %g seconds"
+            log.warning(text, idle_timeout)
+            reset_on_close = struct.pack("ii", 1, 0)  # socket(7)
+            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset_on_close)
             raise ConnectionResetError(errno.ECONNRESET, "the client took nothing") from error
 
     def send(self, data: bytes) -> int:
@@ -138,7 +124,7 @@ class Connection:
     def begin_response(self, http_version: tuple[int, int]) -> None:
         """Say that the head of a request is complete."""
         if self._is_idle:  # it came together with the request before it
-            self._expires = time.monotonic() + self._settings.request_timeout
+            self._limit(self._settings.request_timeout)
         self._is_idle = self._is_in_head = False
         self._takes_interim_responses = http_version > (1, 0)
 
@@ -147,15 +133,14 @@ class Connection:
 
         Raises ``StopIteration``, with which gunicorn closes the connection, if that is much.
         """
-        self._limit_lingering()
+        self._limit(_LINGER_SECONDS, _LINGER_BYTES)
         try:
             while body.read(_PIECE_BYTES):
                 pass
         except Exception:
             raise StopIteration from None
-        self._bytes_left = math.inf
         self._is_idle = True
-        self._expires = time.monotonic() + self._keepalive
+        self._limit(self._keepalive)
 
     def end_response(self) -> None:
         """Say that the last response is complete, and discard what the client still sends.
@@ -169,13 +154,10 @@ class Connection:
                     self._client.unwrap()  # ends HTTP/1.0 lists, unless they were cut
                 self._client.settimeout(None)
             self._client._sock.shutdown(socket.SHUT_WR)
-            self._limit_lingering()
+            self._is_idle = False
+            self._limit(_LINGER_SECONDS, _LINGER_BYTES)
             while self.recv(_PIECE_BYTES):
                 pass
-
-    def _limit_lingering(self) -> None:
-        self._expires = time.monotonic() + _LINGER_SECONDS
-        self._bytes_left = _LINGER_BYTES
 
     def close_if_idle(self) -> None:
         """Close the connection between two requests; one that has arrived is still read."""

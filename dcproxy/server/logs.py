@@ -29,8 +29,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    values = {name: getattr(record, name, None) for name in FIELDS}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
 
 
 class JsonLineFormatter(logging.Formatter):
@@ -147,11 +146,11 @@ class GunicornLog(gunicorn.glogging.Logger):  # type: ignore[misc]
 
     def reopen_files(self) -> None:
         """Reopen the log files, unless one of them cannot be opened."""
+        handlers = [handler for log in gunicorn.glogging.loggers() for handler in log.handlers]
         try:
-            for log in gunicorn.glogging.loggers():
-                for handler in log.handlers:
-                    if isinstance(handler, logging.FileHandler):
-                        gunicorn.util.check_is_writable(handler.baseFilename)
+            for handler in handlers:
+                if isinstance(handler, logging.FileHandler):
+                    gunicorn.util.check_is_writable(handler.baseFilename)
         except RuntimeError as error:
             self.error("the log files were not reopened: %s", error)
         else:
@@ -174,7 +173,6 @@ def without_credentials(record: logging.LogRecord) -> bool:
     """Keep key ids and the header ``Authorization`` out of gunicorn's access log."""
     # The values for the format of the operator (gunicorn.glogging.Logger.atoms).
     if isinstance(record.args, dict):
-        user = record.args.get("u", "-")
-        hidden = {"{authorization}i": "-", "{http_authorization}e": "-"}
-        record.args |= {"u": str(user)[-4:], **hidden}
+        user = str(record.args.get("u", "-"))[-4:]
+        record.args |= {"u": user, "{authorization}i": "-", "{http_authorization}e": "-"}
     return True

@@ -19,27 +19,16 @@ from types import SimpleNamespace
 from typing import Any
 from wsgiref.types import WSGIApplication
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    make_wsgi_app,
-    multiprocess,
-    values,
-)
+import prometheus_client.values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from dcproxy.settings import SettingError
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
-_STATUSES = (
-    *(("200", "ok"), ("201", "ok"), ("204", "ok")),
-    *(("400", "refused"), ("401", "refused"), ("404", "refused"), ("502", "refused")),
-    *(("500", "failed"), ("502", "failed")),
-)
-"""The common statuses of requests, with their results."""
+_STATUSES = {"ok": "200 201 204", "refused": "400 401 404 502", "failed": "500 502"}
+"""The common statuses of requests, by their results."""
 
 _COUNTERS = {
     "requests": ("Answered Deltacloud requests", "operation", "status", "result"),
@@ -83,8 +72,9 @@ class Metrics(SimpleNamespace):
         ``operations`` and ``actions`` are all values of these labels. PromQL's ``increase`` is 0
         for a series that begins with its first event.
         """
-        for operation, (status, result) in product(operations, _STATUSES):
-            self.requests.labels(operation, status, result)
+        for operation, (result, statuses) in product(operations, _STATUSES.items()):
+            for status in statuses.split():
+                self.requests.labels(operation, status, result)
         for action, result in product(actions, ("ok", "refused", "throttled", "failed")):
             self.ec2_requests.labels(action, result)
         for result in ("ok", "failed"):
@@ -98,9 +88,8 @@ def get_metrics() -> Metrics:
     """Create the metrics at first use, when ``PROMETHEUS_MULTIPROC_DIR`` is known."""
     # prometheus_client reads the variable when it is imported, before the command has set it.
     if os.environ.get(MULTIPROCESS_FOLDER):
-        values.ValueClass = values.MultiProcessValue(  # type: ignore[no-untyped-call]
-            lambda: _files_of(os.getpid())
-        )
+        values: Any = prometheus_client.values
+        values.ValueClass = values.MultiProcessValue(lambda: _files_of(os.getpid()))
     return Metrics()
 
 
@@ -127,10 +116,10 @@ def _files_of(pid: int) -> str:
 def exposition() -> WSGIApplication:
     """Create the WSGI application that writes the metrics in the text format of Prometheus."""
     get_metrics().build_info.labels(version("dcproxy")).set(1)
-    registry = REGISTRY
-    if os.environ.get(MULTIPROCESS_FOLDER):
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    if not os.environ.get(MULTIPROCESS_FOLDER):
+        return make_wsgi_app()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return make_wsgi_app(registry)
 
 

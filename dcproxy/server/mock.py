@@ -30,8 +30,7 @@ def running() -> Iterator[str]:
         start_new_session=True,
     )
     assert process.stdout is not None  # noqa: S101
-    # The host's proxy, if any, is not for loopback.
-    for variable in ("no_proxy", "NO_PROXY"):
+    for variable in ("no_proxy", "NO_PROXY"):  # the host's proxy, if any, is not for loopback
         os.environ[variable] = ",".join(filter(None, [os.environ.get(variable), "127.0.0.1"]))
     owner = os.getpid()
     try:
@@ -47,34 +46,26 @@ def running() -> Iterator[str]:
 
 def add_examples(url: str, region: str) -> None:
     """Create three volumes and four snapshots in the EC2 at ``url``."""
-    ec2 = boto3.Session(botocore_session=isolated_session()).client(
-        "ec2",
-        region_name=region,
-        endpoint_url=url,
-        aws_access_key_id="mockuser",
-        aws_secret_access_key="mockpassword",  # noqa: S106
-    )
+    session = boto3.Session("mockuser", "mockpassword", None, region, isolated_session())
+    ec2 = session.client("ec2", endpoint_url=url)
+
+    def named(type: str, name: str) -> dict[str, object]:
+        tags = [{"Key": "Name", "Value": name}]
+        return {"TagSpecifications": [{"ResourceType": type, "Tags": tags}]}
+
     for name, size, descriptions in (
         ("database", 80, ("nightly", "before the upgrade")),
         ("web", 8, ("nightly",)),
         ("archive", 500, ("first fill",)),
     ):
-        volume = ec2.create_volume(
-            AvailabilityZone=f"{region}a", Size=size, TagSpecifications=[_named("volume", name)]
-        )
-        for description in descriptions:
-            ec2.create_snapshot(
-                VolumeId=volume["VolumeId"],
-                Description=description,
-                TagSpecifications=[_named("snapshot", f"{name}, {description}")],
-            )
+        tags = named("volume", name)
+        volume = ec2.create_volume(AvailabilityZone=f"{region}a", Size=size, **tags)
+        for text in descriptions:
+            tags = named("snapshot", f"{name}, {text}")
+            ec2.create_snapshot(VolumeId=volume["VolumeId"], Description=text, **tags)
 
 
-def _named(resource_type: str, name: str) -> dict[str, object]:
-    return {"ResourceType": resource_type, "Tags": [{"Key": "Name", "Value": name}]}
-
-
-def _serve() -> None:
+if __name__ == "__main__":
     from moto.server import ThreadedMotoServer  # an optional dependency
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -84,7 +75,3 @@ def _serve() -> None:
     sys.stdin.read()
     # Not a normal exit, which would wait for requests in progress.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    _serve()

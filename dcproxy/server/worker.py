@@ -1,12 +1,10 @@
 """gunicorn's worker for dcproxy: it keeps time limits, and loses no request when it stops."""
 
-import gc
 import logging
 import os
 import re
 import resource
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
@@ -17,7 +15,6 @@ import gevent.select
 import gevent.socket
 import gunicorn.http.wsgi
 import gunicorn.util
-from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
@@ -32,8 +29,7 @@ log = logging.getLogger(__name__)
 
 _STOP_INTERVAL_SECONDS = 0.1
 _SECONDS_BETWEEN_WARNINGS = 10.0
-_RESERVED_DESCRIPTORS = 512
-"""Those of connections to EC2, log files and metrics."""
+_RESERVED_DESCRIPTORS = 512  # of connections to EC2, log files and metrics
 
 
 def settings_of(app: WSGIApplication) -> Settings:
@@ -64,25 +60,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.settings = settings_of(self.wsgi)
         if not self.cfg.preload_app:
             configure(self.settings.log_format, self.cfg.logconfig)
-            # botocore's models live as long as the worker: garbage collection need not visit them.
-            gc.collect()
-            gc.freeze()
 
     def run(self) -> None:
         """Serve until a signal ends the worker, and then the requests that have begun."""
-        raise_descriptor_limit(self.log.info)
         self._open: set[Connection] = set()
         # Under the command, that of the master: the files may have changed since it read them.
-        self._tls = getattr(self.app, "tls", None)
-        if self._tls is None and self.cfg.is_ssl:
-            self._tls = ssl_context(self.cfg)
-        # Each has its own, so that the address of the operational endpoints stays open.
+        self._tls = self.cfg.is_ssl and (getattr(self.app, "tls", None) or ssl_context(self.cfg))
+        # Each has a pool, so that the address of the operational endpoints stays open.
         size = _most_connections(self.worker_connections)
-        pools = [Pool(size) for _ in self.sockets]
-        listeners = [
-            StreamServer(own, partial(self.handle, own), spawn=pool)
-            for own, pool in zip(self.sockets, pools, strict=True)
-        ]
+        listeners = [StreamServer(s, partial(self.handle, s), spawn=size) for s in self.sockets]
+        pools: list[Any] = [listener.pool for listener in listeners]
         for listener in listeners:
             if self.cfg.workers > 1:
                 listener.max_accept = 1  # as the worker of gunicorn: the others get their share
@@ -111,10 +98,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection."""
         with suppress(OSError):  # it may be closed already
-            if self._tls is not None:
-                client = self._tls.wrap_socket(
-                    client, server_side=True, do_handshake_on_connect=False
-                )
+            if self._tls:
+                wrap = partial(self._tls.wrap_socket, do_handshake_on_connect=False)
+                client = wrap(client, server_side=True)
             connection = Connection(client, self.cfg.keepalive, self.settings)
             self._open.add(connection)
             try:
@@ -178,14 +164,9 @@ def _close_after_queue(listener: Any) -> None:
 
 
 def _most_connections(wanted: int) -> int:
-    """Return the number of connections for which there are descriptors, at most ``wanted``."""
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(wanted, descriptors - min(_RESERVED_DESCRIPTORS, descriptors // 2))
-
-
-def raise_descriptor_limit(report: Callable[..., object]) -> None:
-    """Raise the limit of open files to the highest that is allowed; ``report`` logs it."""
+    """Raise the limit of open files; return for how many connections it is, at most ``wanted``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        report("the limit of open files was raised from %d to %d", soft, hard)
+        log.info("the limit of open files was raised from %d to %d", soft, hard)
+    return min(wanted, hard - min(_RESERVED_DESCRIPTORS, hard // 2))
