@@ -164,7 +164,8 @@ def _credentials(key: AccessKey, reads: Mapping[str, Any]) -> Finding:
             return finding("credentials", WRONG, f"{text}: {error}", _remedy(error, note))
     if all(error.outcome is not Outcome.REFUSED for error in errors) and len(errors) == len(reads):
         return finding("credentials", WRONG, f"{text}: {errors[0]}", _NO_EC2)
-    owners = {snapshot.owner_id for snapshot in permissions.records(reads["DescribeSnapshots"])}
+    snapshots = permissions.records(reads["DescribeSnapshots"])
+    owners = {owner for _, _, owner, _ in (snapshot.details for snapshot in snapshots)}
     return finding("credentials", OK, " of the AWS account ".join([text, *owners]))
 
 
