@@ -184,9 +184,8 @@ def is_for_collections(http: Request, collections: Collection[str]) -> bool:
     # Rack 1 separates parameters by semicolons too.
     query = dict(parse_qsl(http.query_string.replace(";", "&")))
     driver = _named("driver", http.environ, dict(reversed(matrix)), query) or DRIVER
-    prefix = f"{ENTRY_POINT}/"
-    collection, _, _ = path.removeprefix(prefix).partition("/")
-    is_below = path.startswith(prefix)
+    first, collection, *_ = [*path.split("/")[1:], ""]
+    is_below = f"/{first}" == ENTRY_POINT
     return is_below and collection in collections and driver.lower() == DRIVER
 
 

@@ -103,9 +103,8 @@ def detach(call: ApiCall) -> Response:
     """
     instance_id = _instance_id(call)
     volume = _volume(call)
-    mounts = volume.mounts
-    if not instance_id and mounts:
-        instance_id, *others = (mount.instance_id for mount in mounts)
+    if not instance_id and volume.mounts:
+        instance_id, *others = (mount.instance_id for mount in volume.mounts)
         if others:
             instances = ", ".join([instance_id, *others])
             raise _missing_instance(f"the volume is attached to {instances}")

@@ -116,8 +116,7 @@ Ruby gems keep the links of a document, so that it has those of the next state."
 def _actions(volume: Volume) -> tuple[protocol.Action, ...]:
     statuses = {attachment.status for attachment in volume.mounts}
     is_leaving = statuses and statuses <= {"busy", "detaching"}
-    status = "available" if is_leaving else volume.status
-    return _ACTIONS.get(status, ())
+    return _ACTIONS.get("available" if is_leaving else volume.status, ())
 
 
 def storage_volumes(volumes: Iterable[Volume]) -> list[StorageVolume]:
@@ -132,11 +131,7 @@ def storage_volumes(volumes: Iterable[Volume]) -> list[StorageVolume]:
             state=volume.status.upper(),
             capacity=int(volume.size) if volume.size else None,
             realm_id=volume.zone,
-            mounts=[
-                Mount(attached.instance_id, attached.device)
-                for attached in volume.mounts
-                if attached.instance_id
-            ],
+            mounts=[Mount(id, device) for id, device, _ in volume.mounts if id],
             actions=_actions(volume),
         )
         for volume in volumes
@@ -145,9 +140,7 @@ def storage_volumes(volumes: Iterable[Volume]) -> list[StorageVolume]:
 
 def realms(zones: Iterable[Zone]) -> list[Realm]:
     """Translate availability zones. A zone that is not available has the limit 0."""
-    return [
-        Realm(zone.name, zone.state, None if zone.state == "available" else 0) for zone in zones
-    ]
+    return [Realm(name, state, None if state == "available" else 0) for name, state, _ in zones]
 
 
 def provider_names(hosts: Mapping[str, str]) -> dict[str, str]:
