@@ -24,6 +24,7 @@ from tests.support.package import MOCK_USER
 from tests.support.servers import (
     BIN,
     LIMIT_SECONDS,
+    NOWHERE,
     PROXY_INI,
     WORKER,
     children,
@@ -47,7 +48,7 @@ def running_mock(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def mock_server(tmp_path_factory):
-    with running_mock(tmp_path_factory.mktemp("mock")) as server:
+    with running_mock(tmp_path_factory.mktemp("mock"), "-P", "EU-CENTRAL-1") as server:
         yield server
 
 
@@ -138,9 +139,9 @@ def test_table_of_migration_has_the_options_without_an_effect():
     assert documented == [*(arguments[0] for arguments, _ in IGNORED), "API_USER", "API_PASSWORD"]
 
 
-def test_server_runs_with_the_options_of_deltacloudd(tmp_path, moto_url):
+def test_server_runs_with_the_options_of_deltacloudd(tmp_path):
     ini = tmp_path / "proxy.ini"
-    ini.write_text(f"{GOOD}ec2_endpoint_url = {moto_url}\n")
+    ini.write_text(GOOD)
     old = [argument for arguments, _ in IGNORED for argument in arguments]
     command = [BIN / "dcproxy", *old, "-c", ini, "-r", "127.0.0.1", "-p", "0"]
     with running(command, tmp_path / "log") as server:
@@ -168,10 +169,9 @@ def test_default_region_is_of_the_option_or_the_environment(tmp_path, arguments,
         assert "X-Deltacloud-Provider" not in response.headers
 
 
-def test_mock_has_the_region_of_the_option(tmp_path):
-    with running_mock(tmp_path, "-P", "EU-CENTRAL-1") as server:
-        _, body = server.get("/api/realms", {"Authorization": basic_authorization(MOCK_USER)})
-        assert etree.fromstring(body).findtext("realm/name") == "eu-central-1a"
+def test_mock_has_the_region_of_the_option(mock_server):
+    _, body = mock_server.get("/api/realms", {"Authorization": basic_authorization(MOCK_USER)})
+    assert etree.fromstring(body).findtext("realm/name") == "eu-central-1a"
 
 
 def test_region_of_the_environment_is_checked():
@@ -353,14 +353,8 @@ def test_error_in_the_file_does_not_quote_what_may_be_a_secret(tmp_path, content
     assert "SECRET" not in result.stderr
 
 
-def test_command_serves_proxy_ini(tmp_path, moto_url):
-    ini = tmp_path / "proxy.ini"
-    ini.write_text(
-        PROXY_INI.read_text().replace(
-            "#ec2_endpoint_url = https://ec2.example.org/", f"ec2_endpoint_url = {moto_url}"
-        )
-    )
-    command = [BIN / "dcproxy", "-c", ini, "-p", "0"]
+def test_command_serves_proxy_ini(tmp_path):
+    command = [BIN / "dcproxy", "-c", PROXY_INI, "-p", "0"]
     with running(command, tmp_path / "log") as server:
         response, body = server.get("/api")
         assert response.status == 200
@@ -368,9 +362,9 @@ def test_command_serves_proxy_ini(tmp_path, moto_url):
         assert etree.fromstring(body).get("version") == "1.1.3"
 
 
-def test_port_in_use_has_no_traceback(tmp_path, moto_url):
-    with gunicorn(tmp_path, moto_url) as server:
-        result = dcproxy("-i", "mock", "-p", server.port)
+def test_port_in_use_has_no_traceback():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        result = dcproxy("-p", listener.getsockname()[1])
     assert result.returncode != 0
     assert "Traceback" not in result.stderr
 
@@ -415,7 +409,7 @@ def test_application_imports_no_gunicorn():
 
 @pytest.mark.parametrize(("arguments", "count"), [(["-k", "gthread"], 1), (WORKER, 0)])
 def test_worker_class_without_time_limits_is_one_warning(tmp_path, arguments, count):
-    with gunicorn(tmp_path, "http://127.0.0.1:1", *arguments) as server:
+    with gunicorn(tmp_path, NOWHERE, *arguments) as server:
         for _ in range(3):
             assert server.get("/api")[0].status == 200
         warning = "cannot keep the time limits"

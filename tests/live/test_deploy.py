@@ -20,6 +20,7 @@ from tests.support.programs import require_program
 from tests.support.servers import (
     BIN,
     LIMIT_SECONDS,
+    NOWHERE,
     PROXY_INI,
     WORKER,
     free_port,
@@ -65,7 +66,7 @@ def instructions():
     return dict(re.findall(r"^([A-Z]+) +(.*)$", stage, re.MULTILINE))
 
 
-def test_image_runs_and_its_health_check_works(instructions, tmp_path, moto_url):
+def test_image_runs_and_its_health_check_works(instructions, tmp_path):
     shutil.copy(PROXY_INI, tmp_path)
     admin_port = free_port()
 
@@ -202,12 +203,12 @@ def test_queries_of_the_dashboard_are_valid(tmp_path):
 
 
 @pytest.mark.parametrize("by", ["dcproxy", "gunicorn"])
-def test_gunicorn_serves_tls(tmp_path, moto_url, by):
+def test_gunicorn_serves_tls(tmp_path, by):
     ca, key, signed = make_certificate(tmp_path)
     with ExitStack() as stack:
         if by == "gunicorn":
             options = ("--certfile", signed, "--keyfile", key)
-            server = stack.enter_context(gunicorn(tmp_path, moto_url, *WORKER, *options))
+            server = stack.enter_context(gunicorn(tmp_path, NOWHERE, *WORKER, *options))
         else:
             ini = tmp_path / "proxy.ini"
             files = f"workers = 2\ncertfile = {signed}\nkeyfile = {key}"

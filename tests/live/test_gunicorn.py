@@ -23,7 +23,7 @@ from tests.support.ec2_responses import (
 )
 from tests.support.launcher import ANEW
 from tests.support.responders import always, endless_pages, second_page_fails, two_pages
-from tests.support.servers import LIMIT_SECONDS, WORKER, gunicorn, wait_until
+from tests.support.servers import LIMIT_SECONDS, NOWHERE, WORKER, gunicorn, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +315,7 @@ def test_bad_input_is_4xx_without_a_traceback(
 
 def test_invalid_option_stops_the_startup_and_is_logged(tmp_path):
     replaced = [("page_size = 1000", "page_size = 4")]
-    with gunicorn(tmp_path, "http://127.0.0.1:1", replace=replaced) as server:
+    with gunicorn(tmp_path, NOWHERE, replace=replaced) as server:
         wait_until(lambda: server.process.poll() is not None, "the server to end")
         assert server.process.returncode != 0
         assert "page_size = '4' is not allowed" in server.log.read_text()

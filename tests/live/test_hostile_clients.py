@@ -19,6 +19,7 @@ from tests.support.responders import always, second_page_fails, two_pages
 from tests.support.servers import (
     BIN,
     LIMIT_SECONDS,
+    NOWHERE,
     PROXY_INI,
     WORKER,
     Server,
@@ -92,7 +93,7 @@ LONG = b"a" * 9000
 @pytest.fixture(scope="module")
 def impatient_server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("impatient")
-    with gunicorn(folder, "http://127.0.0.1:1", *WORKER, options={"request_timeout": 1}) as server:
+    with gunicorn(folder, NOWHERE, *WORKER, options={"request_timeout": 1}) as server:
         yield server
 
 

@@ -20,6 +20,7 @@ from tests.support.responders import always
 from tests.support.servers import (
     BIN,
     LIMIT_SECONDS,
+    NOWHERE,
     PROXY_INI,
     WORKER,
     children,
@@ -137,11 +138,11 @@ def new_master(old):
     return next((pid for pid in children(old) if children(pid)), None)
 
 
-def test_metrics_under_gunicorn_are_sums_with_a_multiprocess_folder(tmp_path, moto_url):
+def test_metrics_under_gunicorn_are_sums_with_a_multiprocess_folder(tmp_path):
     folder = tmp_path / "metrics"
     folder.mkdir()
     env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
-    with gunicorn(tmp_path, moto_url, *WORKER, "--workers=2", env=env) as server:
+    with gunicorn(tmp_path, NOWHERE, *WORKER, "--workers=2", env=env) as server:
         for _ in range(20):
             server.get("/api")
         assert {metric(server, *REQUESTS) for _ in range(10)} == {20}

@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 PROXY_INI = ROOT / "proxy.ini"
 WORKER = (WORKER_CLASS, "--worker-connections=10000")
 
+NOWHERE = "http://127.0.0.1:1"
+"""An endpoint for tests that call no EC2."""
+
 
 def wait_until(condition, what, limit=LIMIT_SECONDS):
     """Poll until ``condition`` gives something true, and give it back."""
