@@ -195,6 +195,38 @@ def megabytes(master):
     return sum(sizes) / 1024
 
 
+@pytest.fixture(scope="module")
+def lasting_server(tmp_path_factory):
+    """Run a server with its address in its file, for reloads that change nothing."""
+    folder = tmp_path_factory.mktemp("lasting")
+    ini = folder / "proxy.ini"
+    ini.write_text(replaced(PROXY_INI.read_text(), ("#bind = 0.0.0.0:3001", "bind = 127.0.0.1:0")))
+    with running([BIN / "dcproxy", "-c", ini], folder / "log") as server:
+        wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
+        yield server
+
+
+@pytest.fixture
+def lasting_ini(lasting_server):
+    """Give the file of the lasting server, and restore it after the test."""
+    ini = lasting_server.log.with_name("proxy.ini")
+    before = ini.read_text()
+    yield ini
+    ini.write_text(before)
+
+
+def reload_in_vain(server):
+    """Reload; give what the log says of the reason."""
+    before = len(server.log.read_text())
+    reload(server)
+    return wait_until(
+        lambda: re.search(
+            ".*the configuration was not reloaded.*", server.log.read_text()[before:]
+        ),
+        "the line in the log",
+    )[0]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -211,14 +243,13 @@ def megabytes(master):
     ],
 )
 def test_reload_of_an_invalid_file_changes_nothing_and_logs_the_reason(
-    server, ini, old, new, message
+    lasting_server, lasting_ini, old, new, message
 ):
+    server, ini = lasting_server, lasting_ini
     workers = children(server.process.pid)
     ini.write_text(ini.read_text().partition("\n\n")[2])  # without the comment before a section
     replace(ini, old, new)
-    reload(server)
-    wait_until(lambda: message in server.log.read_text(), "the line in the log")
-    assert "the configuration was not reloaded" in server.log.read_text()
+    assert message in reload_in_vain(server)
     assert server.get("/api")[0].status == 200
     assert children(server.process.pid) == workers
 
@@ -231,11 +262,11 @@ def kill_a_worker(server):
     wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
 
 
-def test_wrong_file_and_a_killed_worker_change_nothing(server, ini):
-    ini.write_text("[app:main\nuse = egg:dcp")
+def test_wrong_file_and_a_killed_worker_change_nothing(lasting_server, lasting_ini):
+    server = lasting_server
+    lasting_ini.write_text("[app:main\nuse = egg:dcp")
     kill_a_worker(server)
-    reload(server)
-    wait_until(lambda: "was not reloaded" in server.log.read_text(), "the line in the log")
+    reload_in_vain(server)
     kill_a_worker(server)
     assert {server.get("/api")[0].status for _ in range(10)} == {200}
 
@@ -278,35 +309,28 @@ def test_half_written_certificate_and_a_killed_worker_change_nothing(tls_server)
         ("worker_tmp_dir = /nowhere", "/nowhere"),
     ],
 )
-def test_reload_of_what_cannot_be_had_changes_nothing(ini, tmp_path, line, message):
-    replace(ini, "#bind = 0.0.0.0:3001", "bind = 127.0.0.1:0")
-    with (
-        socket.create_server(("127.0.0.1", 0)) as used,
-        running([BIN / "dcproxy", "-c", ini], tmp_path / "log") as server,
-    ):
-        wait_until(lambda: initialised_workers(server.process.pid) == 2, "both workers")
+def test_reload_of_what_cannot_be_had_changes_nothing(lasting_server, lasting_ini, line, message):
+    server, ini = lasting_server, lasting_ini
+    with socket.create_server(("127.0.0.1", 0)) as used:
         workers = children(server.process.pid)
         if line.startswith("bind"):
             ini.write_text(ini.read_text().replace("bind = 127.0.0.1:0\n", ""))
         line = line.format(used=used.getsockname()[1])
         replace(ini, "graceful_timeout = 45", f"graceful_timeout = 45\n{line}")
-        reload(server)
-        wait_until(lambda: "was not reloaded" in server.log.read_text(), "the line in the log")
-        [reason] = [one for one in server.log.read_text().splitlines() if "not reloaded" in one]
-        assert message in reason
+        assert message in reload_in_vain(server)
         assert server.get("/api")[0].status == 200
         assert children(server.process.pid) == workers
         kill_a_worker(server)
         assert server.get("/api")[0].status == 200
 
 
-def test_loggers_that_cannot_be_set_up_change_nothing(server, ini):
+def test_loggers_that_cannot_be_set_up_change_nothing(lasting_server, lasting_ini):
+    server = lasting_server
     loggers = "[loggers]\nkeys = root\n[logger_root]\nhandlers = own\n[handlers]\nkeys = own\n"
     handler = "[handler_own]\nclass = FileHandler\nargs = ('/nowhere/log',)\n"
-    with ini.open("a") as file:
+    with lasting_ini.open("a") as file:
         file.write(f"\n{loggers}{handler}[formatters]\nkeys =\n")
-    reload(server)
-    wait_until(lambda: "was not reloaded" in server.log.read_text(), "the line in the log")
+    reload_in_vain(server)
     before = server.log.read_text().count("entry_point.show")
     assert server.get("/api")[0].status == 200
     wait_until(
