@@ -19,7 +19,7 @@ from tests.simulation.network import Faults
 from tests.simulation.world import Scenario
 from tests.support.markdown import read_page, table
 
-WORLDS = 25
+WORLDS = 15
 
 
 def plan(name="client0", **fields):
@@ -48,7 +48,7 @@ def test_no_fresh_world_breaks_a_create():
 @pytest.mark.parametrize("name", world.SCENARIOS)
 def test_hard_situation_is_clean(name):
     start = secrets.randbits(40)
-    worlds = 1 if name in world.LARGE_SCENARIOS else 5
+    worlds = 1 if name in world.LARGE_SCENARIOS else 3
     summary = campaign.run(start, worlds, campaign.Options(scenario=name))
     assert not summary.failures, (
         f"replay with: python -m tests.simulation --scenario {name} --trace "
