@@ -11,3 +11,5 @@ def test_clients_hold_only_the_actions_in_use():
     )
     assert set(client.meta.service_model.operation_names) == set(ACTIONS)
     assert set(client.meta.method_to_api_mapping.values()) == set(ACTIONS)
+    assert "CreateSnapshotRequest" in client.meta.service_model.shape_names
+    assert "RunInstancesRequest" not in client.meta.service_model.shape_names
