@@ -159,6 +159,7 @@ def zone(item):
 def comparable(record):
     """Give the fields of a record, its time parsed and to the millisecond."""
     fields = record._asdict()
+    fields.pop("details", None)  # texts for pages, not comparable
     for name in ("start_time", "create_time"):
         if name in fields:
             text = fields[name]
