@@ -124,6 +124,9 @@ _CHECKS: dict[str, Callable[[Config], object]] = {
 
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 
+_RELOAD_SECONDS = 10
+"""Within which files are read and tried: meanwhile, the master replaces no worker."""
+
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
     LISTENERS: list[Any]
@@ -153,10 +156,11 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
             for name in self.cfg.env:
                 os.environ.pop(name, None)
             os.environ.update({name: original[name] for name in self.cfg.env if name in original})
-            candidate = Server(*self.app.sources)
-            candidate.wsgi()
-            self._bind(candidate.cfg, listeners)
-            self._rehearse(candidate)
+            with _time_limit():
+                candidate = Server(*self.app.sources)
+                candidate.wsgi()
+                self._bind(candidate.cfg, listeners)
+                self._rehearse(candidate)
         except Exception as error:
             _close(listeners, self.LISTENERS)
             os.environ.clear()
@@ -200,10 +204,32 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
                     print(str(error) or repr(error), file=file, flush=True)
                 finally:
                     os._exit(0)
-            get_original("os", "waitpid")(pid, 0)
+            wait = get_original("os", "waitpid")
+            try:
+                wait(pid, 0)
+            except TimeoutError:
+                os.kill(pid, signal.SIGKILL)
+                wait(pid, 0)
+                raise
             file.seek(0)
             if reason := " ".join(file.read().split()):
                 raise SettingError(reason)
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Interrupt what waits for longer, such as for the writer of a pipe that is read as a file."""
+
+    def expire(*_: object) -> None:
+        raise TimeoutError(f"a file could not be opened or read within {_RELOAD_SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(_RELOAD_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _close(listeners: list[Any], kept: list[Any]) -> None:

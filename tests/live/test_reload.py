@@ -307,15 +307,21 @@ def test_half_written_certificate_and_a_killed_worker_change_nothing(tls_server)
         ("accesslog = /nowhere/log", "/nowhere/log"),
         ("pidfile = /nowhere/pid", "/nowhere"),
         ("worker_tmp_dir = /nowhere", "/nowhere"),
+        ("errorlog = {pipe}", "within 10 seconds"),
+        ("certfile = {pipe}\nkeyfile = {pipe}", "within 10 seconds"),
     ],
 )
-def test_reload_of_what_cannot_be_had_changes_nothing(lasting_server, lasting_ini, line, message):
+def test_reload_of_what_cannot_be_had_changes_nothing(
+    lasting_server, lasting_ini, tmp_path, line, message
+):
     server, ini = lasting_server, lasting_ini
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     with socket.create_server(("127.0.0.1", 0)) as used:
         workers = children(server.process.pid)
         if line.startswith("bind"):
             ini.write_text(ini.read_text().replace("bind = 127.0.0.1:0\n", ""))
-        line = line.format(used=used.getsockname()[1])
+        line = line.format(used=used.getsockname()[1], pipe=pipe)
         replace(ini, "graceful_timeout = 45", f"graceful_timeout = 45\n{line}")
         assert message in reload_in_vain(server)
         assert server.get("/api")[0].status == 200
