@@ -150,11 +150,7 @@ def outcome_of_response(code: str, http_status: int, *, names_id: bool = True) -
 
 
 def refusal(
-    error: ClientError,
-    region: str,
-    access_key: AccessKey,
-    unix_time: float,
-    params: Mapping[str, Any],
+    error: ClientError, region: str, key: AccessKey, unix_time: float, params: Mapping[str, Any]
 ) -> EC2Error:
     """Translate an error response of EC2 to a request with ``params`` at ``unix_time``."""
     code, message, status = parsed_error(error.response)
@@ -169,7 +165,7 @@ def refusal(
     is_clock = bool(_CLOCK.search(message)) or (is_off and code in _CODES_OF_WRONG_SIGNATURES)
     if code in EXPIRED_CODES:
         # RequestExpired has two meanings.
-        is_clock = is_off or not access_key.session_token or code != "RequestExpired"
+        is_clock = is_off or not key.session_token or code != "RequestExpired"
         if not is_clock:
             code = "ExpiredToken"
             or_clock = ", or the clock of this server is wrong" if skew is None else ""

@@ -193,15 +193,11 @@ def _keep_native_xml(
         customized_response_dict["NativeXML"] = response_dict["body"] if is_documented else b""
         request_id = _REQUEST_ID.search(response_dict["body"], 0, _HEAD_BYTES)
         response_dict["body"] = b"<Response>%s</Response>" % (request_id[0] if request_id else b"")
-    elif not _is_error_document(response_dict["body"]):
-        # botocore would raise an error without the status.
+        return
+    # botocore resolves entities, takes long, and raises an error without the status.
+    body = response_dict["body"]
+    if len(body) > _MAX_ERROR_BYTES or b"<!DOCTYPE" in body or b"Code>" not in body:
         response_dict["body"] = b"<Response/>"
-
-
-def _is_error_document(body: bytes) -> bool:
-    """Tell whether botocore may parse a body: it resolves entities, and takes long."""
-    is_safe = len(body) <= _MAX_ERROR_BYTES and b"<!DOCTYPE" not in body
-    return is_safe and b"Code>" in body
 
 
 def request_id(result: Mapping[str, Any]) -> list[str]:
@@ -219,6 +215,5 @@ def check_ca_bundle(session: botocore.session.Session) -> None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
         except OSError as error:
-            raise SettingError(
-                f"the file of AWS_CA_BUNDLE {file} cannot be read: {error}"
-            ) from error
+            message = f"the file of AWS_CA_BUNDLE {file} cannot be read: {error}"
+            raise SettingError(message) from error

@@ -111,11 +111,8 @@ def delete_by_post(kind: Kind, call: ApiCall) -> Response:
     """
     request = call.request
     if request.parameters.get("_method", "").lower() != "delete":
-        raise ApiError(
-            405,
-            "POST is allowed here only with the parameter _method=delete.",
-            headers={"Allow": ", ".join(allowed_methods(request.path))},
-        )
+        message = "POST is allowed here only with the parameter _method=delete."
+        raise ApiError(405, message, headers={"Allow": ", ".join(allowed_methods(request.path))})
     response = delete(kind, call)
     return see_other(call.urls.collection(kind.collection)) if request.format.is_page else response
 

@@ -90,13 +90,9 @@ def storage_snapshots(snapshots: Iterable[Snapshot]) -> list[StorageSnapshot]:
 
 
 @lru_cache(maxsize=10_000)
-def _details(progress: str, volume_size: str, owner_id: str, encrypted: str) -> SnapshotDetails:
-    return SnapshotDetails(
-        _number(progress.removesuffix("%")),
-        _number(volume_size),
-        owner_id,
-        _BOOLEANS.get(encrypted),
-    )
+def _details(progress: str, size: str, owner_id: str, encrypted: str) -> SnapshotDetails:
+    percent = _number(progress.removesuffix("%"))
+    return SnapshotDetails(percent, _number(size), owner_id, _BOOLEANS.get(encrypted))
 
 
 def _number(text: str) -> int | None:

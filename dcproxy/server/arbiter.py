@@ -223,13 +223,12 @@ def _time_limit() -> Iterator[None]:
     def expire(*_: object) -> None:
         raise TimeoutError(f"a file could not be opened or read within {_RELOAD_SECONDS} seconds")
 
-    before = signal.signal(signal.SIGALRM, expire)
+    signal.signal(signal.SIGALRM, expire)
     signal.alarm(_RELOAD_SECONDS)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _close(listeners: list[Any], kept: list[Any]) -> None:
