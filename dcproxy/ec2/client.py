@@ -133,12 +133,9 @@ class EC2Client:
                     and number < self._settings.retry_attempts
                     and runtime.monotonic() + pause + _SHORTEST_ATTEMPT <= deadline
                 ):
-                    request_log.cause = error.cause
                     if not error.limit:
-                        is_refusal = error.outcome is Outcome.THROTTLED or (
-                            error.outcome is Outcome.REFUSED and not error.cause
-                        )
-                        self._record_call(action, error.outcome.value if is_refusal else "failed")
+                        result_of_call = error.outcome.value if error.is_refusal else "failed"
+                        self._record_call(action, result_of_call)
                     raise
             else:
                 self._record_call(action, "ok")

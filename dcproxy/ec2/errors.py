@@ -92,7 +92,7 @@ class EC2Error(Exception):
 
     ``code`` is the EC2 error code, empty where EC2 sent none; ``message`` is EC2's own, or says
     what happened to the request. ``http_status`` is that of the response, 0 without one.
-    ``cause`` is for the log where the caller is not to blame: ``clock``, or a kind of fault of the
+    ``cause`` is empty where the caller is to blame, else ``clock``, or a kind of fault of the
     network, a proxy or EC2 with its details. ``limit`` is ``key`` or ``worker`` when no slot became
     free. ``earlier_response_lost``: an earlier attempt of the same call may have had an effect.
     """
@@ -113,6 +113,12 @@ class EC2Error(Exception):
     def may_have_effect(self) -> bool:
         """Whether EC2 may have carried out this attempt, or an earlier one of the same call."""
         return self.outcome is Outcome.UNKNOWN or self.earlier_response_lost
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether EC2, or the limit of its caller, has refused it: nothing is out of order."""
+        is_refused = self.outcome is Outcome.REFUSED and not self.cause
+        return is_refused or self.outcome is Outcome.THROTTLED or self.limit == "key"
 
     @property
     def may_be_repeated(self) -> bool:

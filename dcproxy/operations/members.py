@@ -45,6 +45,15 @@ SNAPSHOTS = Kind(
 DETAILED_SNAPSHOTS = SNAPSHOTS._replace(parse=reader.detailed_snapshots)
 
 
+def id_parameter(call: ApiCall, name: str, pattern: re.Pattern[str], example: str) -> str:
+    """Return a parameter that is an id, empty without one. Raises a 400 ``ApiError``."""
+    id = call.request.parameters.get(name, "")
+    if id and not pattern.fullmatch(id):
+        message = f"{name} {id!r} is not an id of EC2, such as {example}."
+        raise ApiError(400, message, parameter=name)
+    return id
+
+
 def find(call: ApiCall, kind: Kind, id: str, **params: Any) -> Any:
     """Return a record of EC2. Raises ``EC2Error``, and a 404 ``ApiError`` when there is none."""
     _check_id(kind, id)

@@ -83,9 +83,8 @@ def _owners(call: ApiCall, text: str) -> dict[str, Any]:
     try:
         owners: tuple[str, ...] = OWNERS.parse(text)
     except ValueError as error:
-        raise ApiError(
-            400, f"owner_id {text!r} is not allowed: it takes {OWNERS.allowed}."
-        ) from error
+        message = f"owner_id {text!r} is not allowed: it takes {OWNERS.allowed}."
+        raise ApiError(400, message) from error
     return {"OwnerIds": owners}
 
 
@@ -118,15 +117,10 @@ def _form(call: ApiCall, error: ErrorDocument | None) -> str:
 def create(call: ApiCall) -> Response:
     """``POST /api/storage_snapshots`` with ``volume_id``, ``name`` and ``description``."""
     params = call.request.parameters
-    volume_id = params.get("volume_id", "")
-    if not VOLUMES.id.fullmatch(volume_id):
-        raise ApiError(
-            400,
-            f"volume_id {volume_id!r} is not the id of a volume, such as vol-0bc0de60."
-            if volume_id
-            else "volume_id is missing: it takes the id of the volume to make a snapshot of.",
-            parameter="volume_id",
-        )
+    volume_id = members.id_parameter(call, "volume_id", VOLUMES.id, "vol-0bc0de60")
+    if not volume_id:
+        message = "volume_id is missing: it takes the id of the volume to make a snapshot of."
+        raise ApiError(400, message, parameter="volume_id")
     name, description = params.get("name", ""), params.get("description", "")
     snapshot = create_snapshot(call, volume_id, name, description)
     return members.member_response(call, SNAPSHOTS, snapshot, 201)

@@ -62,7 +62,7 @@ def create(call: ApiCall) -> Response:
     params = call.request.parameters
     volume = create_volume(
         call,
-        snapshot_id=_id_parameter(call, "snapshot_id", SNAPSHOTS.id, "snap-45b8d024"),
+        snapshot_id=members.id_parameter(call, "snapshot_id", SNAPSHOTS.id, "snap-45b8d024"),
         capacity=_capacity(params.get("capacity", "")),
         realm_id=params.get("realm_id", ""),
         name=params.get("name", ""),
@@ -112,7 +112,7 @@ def detach(call: ApiCall) -> Response:
 
 
 def _instance_id(call: ApiCall) -> str:
-    return _id_parameter(call, "instance_id", _INSTANCE_ID, "i-1a2b3c4d")
+    return members.id_parameter(call, "instance_id", _INSTANCE_ID, "i-1a2b3c4d")
 
 
 def _missing_instance(reason: str) -> ApiError:
@@ -130,24 +130,11 @@ def _volume(call: ApiCall) -> Volume:
     return volume
 
 
-def _id_parameter(call: ApiCall, name: str, pattern: re.Pattern[str], example: str) -> str:
-    """Return a parameter that is an id; an absent one is empty."""
-    id = call.request.parameters.get(name, "")
-    if id and not pattern.fullmatch(id):
-        raise ApiError(
-            400, f"{name} {id!r} is not an id of EC2, such as {example}.", parameter=name
-        )
-    return id
-
-
 def _capacity(text: str) -> int | None:
     if not text:
         return None
     if not (re.fullmatch("[0-9]{1,9}", text) and 1 <= int(text) <= MAX_CAPACITY):
-        raise ApiError(
-            400,
-            f"capacity {text!r} is not allowed: it takes a whole number of GB "
-            f"from 1 to {MAX_CAPACITY}.",
-            parameter="capacity",
-        )
+        allowed = f"a whole number of GB from 1 to {MAX_CAPACITY}"
+        message = f"capacity {text!r} is not allowed: it takes {allowed}."
+        raise ApiError(400, message, parameter="capacity")
     return int(text)

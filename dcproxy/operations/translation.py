@@ -164,8 +164,6 @@ def api_error(error: Exception) -> ApiError:
 def _of_ec2(error: EC2Error) -> ApiError:
     outcome = error.outcome
     code = error.code or ("Throttling" if outcome is Outcome.THROTTLED else "")
-    # A caller with too many requests is no failure of this server.
-    is_refusal = outcome in {Outcome.REFUSED, Outcome.THROTTLED} and not error.cause
     at_fault = [name for prefix, name in _PARAMETERS.items() if code.startswith(prefix)]
     return ApiError(
         _status(error),
@@ -173,7 +171,7 @@ def _of_ec2(error: EC2Error) -> ApiError:
         code=code,
         parameter=at_fault[0] if at_fault else "",
         retry_after=_RETRY_AFTER.get(code) if outcome is Outcome.REFUSED else RETRY_AFTER,
-        is_refusal=is_refusal or error.limit == "key",
+        is_refusal=error.is_refusal,
     )
 
 

@@ -2,7 +2,7 @@
 
 import boto3
 
-from dcproxy.ec2.session import ACTIONS, callers_session
+from dcproxy.ec2.session import ACTIONS, builtin_models, callers_session
 
 
 def test_clients_hold_only_the_actions_in_use():
@@ -11,5 +11,8 @@ def test_clients_hold_only_the_actions_in_use():
     )
     assert set(client.meta.service_model.operation_names) == set(ACTIONS)
     assert set(client.meta.method_to_api_mapping.values()) == set(ACTIONS)
-    assert "CreateSnapshotRequest" in client.meta.service_model.shape_names
-    assert "RunInstancesRequest" not in client.meta.service_model.shape_names
+
+
+def test_ec2_has_no_shapes_of_errors():
+    model = builtin_models().load_service_model("ec2", "service-2")
+    assert not [name for name, shape in model["shapes"].items() if shape.get("exception")]
