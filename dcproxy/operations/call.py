@@ -11,7 +11,7 @@ from dcproxy.deltacloud.request import ApiRequest
 from dcproxy.deltacloud.responses import document_response
 from dcproxy.deltacloud.urls import Urls
 from dcproxy.ec2.client import EC2Client
-from dcproxy.ec2.errors import EC2Error, Outcome
+from dcproxy.ec2.errors import EC2Error
 from dcproxy.operations.translation import api_error
 from dcproxy.request_log import RequestLog
 from dcproxy.runtime import Runtime
@@ -75,7 +75,8 @@ class ApiCall:
             self.log.cause = error.cause  # of what ``access_key`` raises too
             if not (caller.is_account and api_error(error).status == 401):
                 raise
-            # The password is right: the client cannot mend this.
-            message = f"EC2 does not accept the credentials of the account {caller.name}: {error}"
-            lost = error.earlier_response_lost
-            raise EC2Error(message, Outcome.REFUSED, earlier_response_lost=lost) from error
+            # The password is right: the operator can mend this, not the client.
+            text = f"EC2 does not accept the credentials of the account {caller.name}: {error}"
+            error.message, error.cause, error.code = text, f"credentials: {error.code}", ""
+            self.log.cause = error.cause
+            raise

@@ -252,6 +252,14 @@ def test_refusal_of_the_accounts_credentials_by_ec2_is_502(get, programmed_ec2, 
         assert "EC2 does not accept the credentials of the account reader" in message_of(response)
 
 
+def test_refused_credentials_of_an_account_are_a_failure_in_the_log(get, programmed_ec2, caplog):
+    programmed_ec2.respond = always(error_response("InvalidClientTokenId", 403))
+    response = get(READER, status=502)
+    record = caplog.records[-1]
+    assert (record.levelno, record.cause) == (logging.ERROR, "credentials: InvalidClientTokenId")
+    assert "Retry-After" not in response.headers
+
+
 def test_lost_response_before_a_refusal_of_the_accounts_credentials_is_an_unknown_outcome(
     app, programmed_ec2, sleeps
 ):
