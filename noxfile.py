@@ -71,6 +71,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure the branch coverage of the fast tests, without the greenlets of the simulation."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-q", *NOT_LIVE, "--ignore=tests/simulation", "--cov", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Check the documentation against the code."""
     session.install("-e", ".[test]")
