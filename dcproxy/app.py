@@ -118,6 +118,7 @@ def application(settings: Settings, runtime: Runtime = _RUNTIME) -> WSGIApplicat
             response: Response = operations[request.handler](call)
         except Exception as error:
             failure = api_error(error)
+            # After a wrong password, it is nobody.
             if settings.accounts and failure.status == 401 and caller.name:
                 # With own_keys: neither an account nor a key that EC2 knows.
                 request_log.record_failed_login(caller.name)

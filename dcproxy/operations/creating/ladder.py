@@ -36,11 +36,12 @@ def carry_out(
 ) -> tuple[Effect, int]:
     """Send a call until EC2 has carried it out, has refused it, or the deadline is near.
 
-    ``send`` makes one attempt. Once a response was lost, looks follow each failed attempt: ``look``
-    is given the error, and returns the effect, or None when EC2 does not show it. The call is sent
-    again only when EC2 has answered a look and shown no effect, and without ``resends_lost`` not
-    even then. Returns the effect, and the number of attempts that may have had it. Raises the last
-    ``EC2Error``, whose ``may_have_effect`` tells of all attempts.
+    ``send`` makes one attempt, with a call that ends early enough for looks. Once a response was
+    lost, looks follow each failed attempt: ``look`` is given the error, and returns the effect, or
+    None when EC2 does not show it. The call is sent again only when EC2 has answered a look and
+    shown no effect, and without ``resends_lost`` not even then. Returns the effect, and the number
+    of attempts that may have had it. Raises the last ``EC2Error``, whose ``may_have_effect`` tells
+    of all attempts.
     """
     sending = replace(call, deadline=call.deadline - RESERVED_SECONDS)
     lost = attempt = 0
@@ -51,8 +52,8 @@ def carry_out(
         except EC2Error as error:
             pause = back_off(call.runtime, attempt)
             may_resend = error.may_be_repeated
-            lost += error.outcome is Outcome.UNKNOWN
             error.earlier_response_lost = lost > 0
+            lost += error.outcome is Outcome.UNKNOWN
             if lost:
                 effect, has_looked = look_repeatedly(call, partial(look, error), LOOK_DELAYS)
                 if effect is not None:

@@ -58,7 +58,7 @@ def create_snapshot(call: ApiCall, volume_id: str, name: str, description: str) 
             if tags or creation.is_keyed:
                 idempotency.explain_refusal(error, tags)
                 raise
-    return _create_once(call, params, {})
+    return _create_once(call, params, {})  # EC2 refuses our tags only
 
 
 def _tags(call: ApiCall, volume_id: str, name: str, others: Mapping[str, str]) -> dict[str, str]:
