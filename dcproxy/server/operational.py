@@ -96,6 +96,7 @@ def operational_endpoints(health: str | None, metrics: str | None) -> dict[str, 
     write_metrics = exposition()
 
     def write(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ.pop("HTTP_ACCEPT", None)  # some versions in it make prometheus_client fail
         response = Request(environ).get_response(write_metrics)
         response.headers.update(_HEADERS)
         return response(environ, start_response)

@@ -64,6 +64,14 @@ def test_parser_of_prometheus_reads_the_metrics(programmed_client):
     assert parsed == metrics_of(programmed_client).keys()
 
 
+@pytest.mark.parametrize("version", ["1.x", "abc", "9.9.9"])
+@pytest.mark.parametrize("type", ["text/plain", "application/openmetrics-text"])
+def test_accept_of_a_client_does_not_disturb_the_metrics(programmed_client, type, version):
+    response = programmed_client.get("/metrics", headers={"Accept": f"{type};version={version}"})
+    assert response.content_type == "text/plain"
+    assert "dcproxy_build_info" in response.text
+
+
 def test_metrics_report_the_version(programmed_client):
     assert any(key[0] == "dcproxy_build_info" for key in metrics_of(programmed_client))
 
