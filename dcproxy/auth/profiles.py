@@ -4,7 +4,6 @@ A profile never falls back on an identity of the host: only what the profile its
 """
 
 import logging
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -209,7 +208,7 @@ def _cause(error: Exception) -> str:
         return f"{cause}. The clock of this server is wrong" if is_clock else cause
     if isinstance(error, CredentialRetrievalError):
         return f"{error.kwargs.get('provider')} has returned none"
-    if isinstance(error, TimeoutError | subprocess.TimeoutExpired):
+    if isinstance(error, TimeoutError):
         return "it takes too long"
     if isinstance(error, BotoCoreError | OSError):
         return str(error).rstrip(".")

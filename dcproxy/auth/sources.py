@@ -4,8 +4,8 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,8 @@ from dcproxy.settings import Settings
 _FROM_ENVIRONMENT = re.compile("ca_bundle|.*metadata.*|imds.*")
 """The session variables that the environment may set: where the metadata service is, and how TLS
 is verified."""
+
+_MAX_OUTPUT_BYTES = 1 << 16  # of a credential_process: its document has some hundred
 
 
 class ProfileSession(Session):
@@ -104,12 +106,13 @@ class ProfileSession(Session):
 
 def _run(limit: float, command: list[str], **pipes: Any) -> SimpleNamespace:
     """Run a ``credential_process``; kill it, with what it started, unless it ends in time."""
+    pipes |= {"stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, start_new_session=True, **pipes)  # noqa: S603
-    try:
-        output = process.communicate(timeout=limit)
-    except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
-    return SimpleNamespace(communicate=lambda: output, returncode=process.returncode)
+    killer = threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
+    killer.start()
+    with process:  # at the end, one that still writes gets SIGPIPE
+        output = process.stdout.read(_MAX_OUTPUT_BYTES)  # type: ignore[union-attr]
+    killer.cancel()
+    if process.returncode == -signal.SIGKILL:
+        raise TimeoutError
+    return SimpleNamespace(communicate=lambda: (output, b""), returncode=process.returncode)

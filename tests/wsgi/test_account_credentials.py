@@ -1,6 +1,7 @@
 """Where the credentials of an account come from, and what happens when they do not come."""
 
 import json
+import resource
 import shlex
 import socket
 import sys
@@ -468,6 +469,26 @@ def test_process_that_hangs_is_killed_with_its_children_and_replaced(
     clock.go_on(10)
     client.get(SNAPSHOTS)
     assert len(programmed_ec2.requests) == 1
+
+
+ENDLESS = """
+import os, sys, time
+with open(sys.argv[0] + ".pid", "w") as file:
+    print(os.getpid(), file=file)
+while True:
+    os.write(%d, bytes(1 << 16))
+"""
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "cause"), [(1, "has returned none"), (2, "it takes too long")]
+)
+def test_process_that_writes_without_end_takes_no_memory(account, tmp_path, descriptor, cause):
+    client = account(process_profile(tmp_path, ENDLESS % descriptor), deadline=6.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert cause in message_of(client.get(SNAPSHOTS, status=502))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 50_000  # kB
+    assert not is_running((tmp_path / "process.py.pid").read_text().strip())
 
 
 def is_running(pid):
