@@ -204,7 +204,8 @@ class Settings:
 
 def without_password(url: str) -> str:
     """Return a URL without the name and password in it."""
-    return re.sub(r"//.*@", "//***@", url)
+    # Variables such as HTTPS_PROXY may have no scheme.
+    return re.sub(r"(?<=//).*@|^[^/=]*:(?!//).*@", "***@", url)
 
 
 def setting_error(name: str, value: str, allowed: str) -> SettingError:

@@ -205,6 +205,8 @@ def failure(error: Exception, region: str, url: str, *, is_sent: bool) -> EC2Err
         if any(isinstance(each, type) for each in chain):
             kind, what = found
             break
+    else:
+        root = chain[-1].__class__.__name__  # its text may quote the password of a proxy
     if isinstance(error, ProxyConnectionError) and not is_sent:
         kind, who = f"proxy {kind}", f"The proxy on the way to {who}"
         if "Tunnel connection failed" in root:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dcproxy.app import app_factory
-from dcproxy.settings import SettingError, Settings, from_options
+from dcproxy.settings import SettingError, Settings, from_options, without_password
 
 
 def test_no_options_give_the_defaults():
@@ -165,6 +165,19 @@ def test_password_in_the_endpoint_is_rejected_and_not_repeated():
     with pytest.raises(SettingError) as error:
         from_options({"ec2_endpoint_url": "https://user:hidden@ec2.example.org/"})
     assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:a/b@c@proxy.example.org:3128", "http://***@proxy.example.org:3128"),
+        ("user:a/b=c@proxy.example.org:3128", "***@proxy.example.org:3128"),
+        ("http://proxy.example.org:3128", "http://proxy.example.org:3128"),
+        ("Owner=backup@example.org", "Owner=backup@example.org"),
+    ],
+)
+def test_url_is_shown_without_its_password(url, shown):
+    assert without_password(url) == shown
 
 
 @pytest.mark.parametrize(

@@ -341,6 +341,18 @@ def test_proxy_that_refuses_connect_is_named(programmed_ec2, caplog, monkeypatch
     assert log_line(caplog).cause.startswith("proxy: ")
 
 
+@pytest.mark.parametrize("proxy", ["http://user:pass-/word@localhost:1", "http://user:pass-#@[::1"])
+def test_proxy_whose_url_is_wrong_is_502_and_its_password_is_not_logged(proxy, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+    client = client_of(new_application(ec2_endpoint_url="https://ec2.example.org"))
+    text = client.get(SNAPSHOT, status=502).text
+    assert "could not be called" in text
+    assert log_line(caplog).cause.startswith("other: ")
+    assert "pass-" not in f"{text}{caplog.text}{vars(log_line(caplog))}"
+
+
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_file_of_certificates_that_cannot_be_read_is_an_error_at_the_start(
     content, tmp_path, monkeypatch
