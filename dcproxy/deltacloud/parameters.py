@@ -8,7 +8,7 @@ from webob import Request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
-from werkzeug.wsgi import get_input_stream
+from werkzeug.wsgi import get_content_length, get_input_stream
 
 from dcproxy.deltacloud.errors import ApiError
 
@@ -65,6 +65,8 @@ def _body(request: Request) -> bytes:
     try:
         # One byte more than allowed: werkzeug cuts a longer stream without an error.
         body = get_input_stream(request.environ, max_content_length=MAX_BODY_BYTES + 1).read()
+        if len(body) < (get_content_length(request.environ) or 0):
+            raise EOFError  # the client has closed: for gunicorn, its body ends there
     except RequestEntityTooLarge as error:
         raise ApiError(413, too_large) from error
     except Exception as error:

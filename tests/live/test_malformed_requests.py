@@ -47,6 +47,7 @@ def status_of(server, text):
         f"{POST}{FORM}Content-Length: 60000\r\n\r\n{'a=1&' * 15_000}",
         f"{POST}{FORM}Content-Length: 10\r\n\r\nname=%FF%00"[:-1],
         f"{POST}{FORM}Content-Length: 100\r\n\r\nvolume_id",
+        f"{POST}{FORM}Content-Length: 100\r\n\r\nvolume_id=vol-12345678&name=cut",
         f"{POST}{FORM}Transfer-Encoding: chunked\r\n\r\nffffffffff\r\nx",
     ],
 )
