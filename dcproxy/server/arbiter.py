@@ -6,6 +6,7 @@ import signal
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from signal import pthread_sigmask
 from tempfile import TemporaryFile
 from typing import Any
@@ -108,8 +109,8 @@ def _named_errors(name: str, value: object) -> Iterator[None]:
         raise SettingError(f"option {name} = {value!r} is not allowed: {why}") from error
 
 
-def _check_threads(cfg: Config) -> None:
-    if cfg.threads < 1:
+def _check_number(name: str, cfg: Config) -> None:
+    if cfg.settings[name].get() < 1:
         raise ValueError("it takes a whole number above 0")
 
 
@@ -117,7 +118,7 @@ _CHECKS: dict[str, Callable[[Config], object]] = {
     "bind": lambda cfg: cfg.address,
     "worker_class": lambda cfg: cfg.worker_class,
     "raw_env": lambda cfg: cfg.env,
-    "threads": _check_threads,
+    **{name: partial(_check_number, name) for name in ("threads", "worker_connections", "workers")},
     "http_protocols": Config.validate,
 }
 
@@ -182,7 +183,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         with _named_errors("bind", cfg.settings["bind"].get()):
             for address in cfg.address:
                 new = gunicorn.sock._sock_type(address)
-                listeners.append(present.get(address) or new(address, cfg, self.log))
+                listeners.append(present.pop(address, None) or new(address, cfg, self.log))
         if cfg.reuse_port:  # workers bind for themselves
             _close(listeners, self.LISTENERS)
             listeners.clear()

@@ -156,7 +156,7 @@ def _errors_of(config: str) -> Iterator[None]:
     """Let what is wrong with a Paste file be a ``SettingError`` that names the file."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # other applications of the file may exit
         text = " ".join(str(error).split())
         if isinstance(error, InterpolationError):
             option = f"option {error.option} in [{error.section}]"

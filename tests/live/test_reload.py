@@ -232,6 +232,8 @@ def reload_in_vain(server):
     [
         ("page_size = 1000", "page_size = 4", "page_size = '4' is not allowed"),
         ("workers = 2", "workers = many", "workers = 'many'"),
+        ("workers = 2", "workers = 0", "workers = '0'"),
+        ("worker_connections = 10000", "worker_connections = 0", "worker_connections = '0'"),
         ("graceful_timeout = 45", "threads = 0", "threads = '0'"),
         ("graceful_timeout = 45", "worker_class = nope", "worker_class = 'nope'"),
         (
@@ -240,6 +242,7 @@ def reload_in_vain(server):
             "certfile = '/nowhere/certificate.pem'",
         ),
         ("[app:main]", "app:main", "is in no [section]"),
+        ("[app:main]", "[app:main]\npaste.app_factory = sys:exit\n[app:other]", "'__file__': "),
     ],
 )
 def test_reload_of_an_invalid_file_changes_nothing_and_logs_the_reason(
@@ -368,6 +371,9 @@ def test_reload_moves_to_another_address(ini, tmp_path):
         wait_until(lambda: is_listening(port), "the new address")
         assert server.get("/api")[0].status == 200
         wait_until(lambda: not is_listening(old), "the old address to close")
+        replace(ini, f"127.0.0.1:{port}", f"127.0.0.1:{port}, 127.0.0.1:{port}")
+        assert "Address already in use" in reload_in_vain(server)
+        assert server.get("/api")[0].status == 200
 
 
 def is_listening(port):
