@@ -176,10 +176,11 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
 
     def _bind(self, cfg: Config, listeners: list[Any]) -> None:
         """Add the sockets of all addresses, those that are in use already included."""
-        if self.systemd or cfg.address == self.cfg.address:
+        is_same_kind = cfg.reuse_port == self.cfg.reuse_port  # else its address is in use
+        if self.systemd or (is_same_kind and cfg.address == self.cfg.address):
             listeners += self.LISTENERS
             return
-        present = dict(zip(self.cfg.address, self.LISTENERS, strict=False))
+        present = dict(zip(self.cfg.address, self.LISTENERS, strict=False)) if is_same_kind else {}
         with _named_errors("bind", cfg.settings["bind"].get()):
             for address in cfg.address:
                 new = gunicorn.sock._sock_type(address)
