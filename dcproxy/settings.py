@@ -203,8 +203,7 @@ class Settings:
 
 
 def without_password(url: str) -> str:
-    """Return a URL without the name and password in it."""
-    # Variables such as HTTPS_PROXY may have no scheme.
+    """Return a URL, or ``HTTPS_PROXY`` without a scheme, without name and password in it."""
     return re.sub(r"(?<=//).*@|^[^/=]*:(?!//).*@", "***@", url)
 
 

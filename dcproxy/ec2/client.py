@@ -37,19 +37,13 @@ from dcproxy.settings import Settings, setting_error
 Result = TypeVar("Result")
 
 _MAX_BACKOFF = 8.0
-
 _LONG_RESPONSE_BYTES = 100_000
-
 _HUGE_RESPONSE_BYTES = 2_000_000
 _MANY_ITEMS = 5_000
 """More than a page of 1,000 snapshots usually has: it is read beside gevent's event loop."""
 
-_SHORTEST_ATTEMPT = 0.1
-"""Seconds that an attempt needs at least: with less time left it is not begun."""
-
-_LONGEST_WAIT = 10.0
-"""Seconds that an attempt waits for a slot, at most."""
-
+_SHORTEST_ATTEMPT = 0.1  # seconds: with less time left it is not begun
+_LONGEST_WAIT = 10.0  # seconds that an attempt waits for a slot
 _MAX_ACCEPTED_KEYS = 10_000
 
 

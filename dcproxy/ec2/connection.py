@@ -25,11 +25,8 @@ MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 """Three times a page of 1,000 snapshots with 50 long tags each."""
 
 _IDLE_SECONDS = 30.0
-
 _LONGEST_TURN_SECONDS = 0.001
-
-_PAUSE_SECONDS = 0.000001
-"""Not 0: gevent runs fifty greenlets that sleep for 0 before it looks at timers and sockets."""
+_PAUSE_SECONDS = 1e-6  # not 0: gevent runs fifty sleeps of 0 before it looks at timers and sockets
 
 
 class ResponseTooLongError(Exception):
