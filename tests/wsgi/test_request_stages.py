@@ -9,6 +9,7 @@ from tests.support.application import new_application
 from tests.support.callers import basic_authorization
 from tests.support.documents import read_xml
 from tests.support.ec2_responses import created_response, snapshot_item
+from tests.support.package import MAX_BODY_BYTES
 from tests.support.responders import always
 
 
@@ -68,6 +69,35 @@ def test_body_of_a_known_caller_is_read(app, programmed_ec2):
     response, body = post(app, SNAPSHOTS, ("reader", password_of("reader")))
     assert response.status_code == 201
     assert body.was_read
+
+
+class LongBody:
+    """A body of 10 MB that counts what was read of it."""
+
+    def __init__(self):
+        self.bytes_read = 0
+
+    def read(self, size=-1):
+        left = 10_000_000 - self.bytes_read
+        size = left if size < 0 else min(size, left)
+        self.bytes_read += size
+        return b"x" * size
+
+
+@pytest.mark.parametrize(
+    "length", [{"CONTENT_LENGTH": "10000000"}, {"wsgi.input_terminated": True}]
+)
+def test_no_more_of_a_body_is_read_than_a_form_may_have(app, length):
+    body = LongBody()
+    authorization = basic_authorization(f"reader:{password_of('reader')}")
+    response = Request.blank(
+        SNAPSHOTS,
+        method="POST",
+        environ={"wsgi.input": body, **length},
+        headers={"Authorization": authorization},
+    ).get_response(app)
+    assert response.status_code == 413
+    assert body.bytes_read <= MAX_BODY_BYTES + 1
 
 
 @pytest.mark.parametrize(

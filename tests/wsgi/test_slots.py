@@ -121,6 +121,18 @@ def test_call_over_a_limit_waits_for_its_turn(patient):
     assert late.result().status_code == 200
 
 
+def test_call_over_a_limit_waits_for_a_quarter_of_the_deadline(programmed_ec2):
+    worker = Worker(programmed_ec2, deadline=8)
+    try:
+        worker.occupy(CALLER)
+        before = time.monotonic()
+        worker.client().get(SNAPSHOT, status=502)
+        assert 1 < time.monotonic() - before < 5  # not until the deadline, after 7 s
+    finally:
+        worker.end()
+        worker.pool.shutdown()
+
+
 def test_slot_is_free_during_the_pause_before_a_retry(worker):
     """Each of many requests at once is answered, although all of them are repeated."""
     worker.ec2.respond = lambda request: error_response("RequestLimitExceeded", 503)

@@ -172,6 +172,14 @@ def test_lost_refusal_of_a_detach_is_not_a_detachment(programmed_client, model, 
     assert message.startswith("IncorrectState: EC2 says no. It is not known")
 
 
+@pytest.mark.parametrize("status", ["detaching", "busy"])
+def test_detaching_that_began_before_a_lost_detach_is_no_effect(programmed_client, model, status):
+    id = model.add_volume(attachment=(INSTANCE, "/dev/sdf", status))
+    model.faults["DetachVolume"] = [not_executed()] * 9
+    message = message_of(programmed_client.post(f"{VOLUMES}/{id}/detach", status=502))
+    assert "It is not known whether EC2 has carried out DetachVolume" in message
+
+
 REFUSED_DEVICES = [
     error_response("InvalidDevice.InUse"),
     error_response("InvalidParameterValue", message="Attachment point /dev/sdf is in use"),
