@@ -25,6 +25,7 @@ _UNSENT_BYTES = 1 << 17  # kept by the kernel for a client that takes nothing (T
 _PIECES_A_TURN = 3  # of a usual request: it is received, head and body of its response are sent
 _TURN_SECONDS = 1e-6  # not 0: gevent runs fifty sleeps of 0 before it looks at timers and sockets
 _LINGER_SECONDS, _LINGER_BYTES = 1.0, 1_000_000
+_NEW_SECONDS = 1.0  # for the first request of a connection to arrive while the server stops
 _PROBE_SECONDS = 0.5  # for the client's system to answer that the connection is closed
 
 
@@ -45,6 +46,7 @@ class Connection:
         self._needs_handshake = isinstance(client, ssl.SSLSocket)
         self._is_idle, self._is_in_head, self._takes_interim_responses = True, False, False
         self._limit(settings.request_timeout)
+        self._is_new_until = time.monotonic() + _NEW_SECONDS
         self._idle_greenlet: Any = None
         self._turn = self._pieces = 0
         if client.family != socket.AF_UNIX:
@@ -161,7 +163,8 @@ class Connection:
 
     def close_if_idle(self) -> None:
         """Close the connection between two requests; one that has arrived is still read."""
-        gevent.get_hub().loop.run_callback(self._interrupt_idle)
+        if time.monotonic() > self._is_new_until:
+            gevent.get_hub().loop.run_callback(self._interrupt_idle)
 
     def _interrupt_idle(self) -> None:
         # In the event loop, where a greenlet that waits stays so: no data comes in between.
