@@ -33,8 +33,8 @@ def fault_proxy(folder, upstream):
         wait_until(lambda: fired(url) is not None, "the fault proxy to answer")
         yield url
     finally:
-        process.terminate()
-        process.wait(10)
+        process.kill()
+        process.wait(30)
 
 
 def fired(url):
