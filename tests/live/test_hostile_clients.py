@@ -1,11 +1,13 @@
 """Clients that send at full speed or too much: others are served, and memory is bounded."""
 
 import os
+import re
 import socket
 import ssl
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from lxml import etree
@@ -14,6 +16,7 @@ from tests.support.addresses import SNAPSHOTS
 from tests.support.callers import AUTHORIZATION
 from tests.support.certificates import make_certificate
 from tests.support.ec2_responses import snapshot_item, snapshots_page
+from tests.support.endpoints import continuing_endpoint, tiny_chunks_endpoint
 from tests.support.floods import FLOODS, flooding
 from tests.support.responders import always, second_page_fails, two_pages
 from tests.support.servers import (
@@ -26,6 +29,7 @@ from tests.support.servers import (
     children,
     free_port,
     gunicorn,
+    replaced,
     running,
     wait_until,
 )
@@ -44,21 +48,40 @@ def test_clients_at_full_speed_do_not_delay_others(server, name):
     assert "WORKER TIMEOUT" not in server.log.read_text()
 
 
+@pytest.mark.parametrize("endpoint", [continuing_endpoint, tiny_chunks_endpoint])
+def test_ec2_at_full_speed_does_not_delay_others(tmp_path, endpoint):
+    headers = {"Authorization": AUTHORIZATION}
+    with (
+        ThreadPoolExecutor() as pool,
+        endpoint() as url,
+        gunicorn(tmp_path, url, *WORKER, options={"deadline": 15}) as server,
+    ):
+        server.get("/healthz")
+        listed = pool.submit(server.get, SNAPSHOTS, headers)
+        for _ in range(40):
+            assert server.get("/healthz")[0].status == 200
+        assert not listed.done()
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
 @pytest.mark.parametrize("name", ["endless body", "endless chunks", "tiny chunks"])
-def test_body_that_nobody_wants_is_read_for_a_limited_time(server, name):
+def test_body_that_nobody_wants_is_read_for_a_limited_time(server, name, more):
     first, again = FLOODS[name]
     with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_SECONDS) as client:
-        client.sendall(first.replace(b"POST /api ", b"GET / "))
+        client.sendall(first.replace(b"POST /api HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n" + more))
         with pytest.raises(ConnectionError):
             client.sendall(again * (50_000_000 // len(again)))
 
 
-def test_answer_arrives_although_the_body_was_not_wanted(server):
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
+def test_answer_arrives_although_the_body_was_not_wanted(server, more):
     with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_SECONDS) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n")
-        client.sendall(b"x" * 500_000)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n%sContent-Length: 500000\r\n\r\n" % more)
         with client.makefile("rb") as response:
             assert b"HTTP/1.1 30" in response.readline()
+        for _ in range(20):  # a reset, with which the answer could be lost, would be an error
+            client.sendall(b"x" * 10_000)
+            time.sleep(0.01)
 
 
 def test_bodies_of_nobody_take_no_memory(server):
@@ -95,6 +118,19 @@ def impatient_server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("impatient")
     with gunicorn(folder, NOWHERE, *WORKER, options={"request_timeout": 1}) as server:
         yield server
+
+
+def test_time_limit_of_a_request_holds_for_a_body_at_full_speed(impatient_server):
+    """Chunks of one byte with long extensions: 500 MB would be a permitted form."""
+    server = impatient_server
+    chunk = b"1;" + b"a" * 8000 + b"\r\nx\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_SECONDS) as client:
+        client.sendall(b"POST /api HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with suppress(ConnectionError):  # the reset, which may overtake the answer
+            for _ in range(700):
+                client.sendall(chunk * 100)
+    line = wait_until(lambda: re.search(r"POST /api (\d+)", server.log.read_text()), "the line")
+    assert line[1] == "400"
 
 
 @pytest.mark.parametrize(
@@ -185,9 +221,10 @@ def test_page_of_too_many_records_does_not_delay_others(server, programmed_ec2, 
         assert listed.result()[0].status == 200
 
 
-def test_log_that_nobody_reads_does_not_stop_a_worker(tmp_path, programmed_ec2):
+@pytest.mark.parametrize(("more", "logs"), [("", 1), ("\naccesslog = -", 2)])
+def test_log_that_nobody_reads_does_not_stop_a_worker(tmp_path, programmed_ec2, more, logs):
     ini = tmp_path / "proxy.ini"
-    ini.write_text(PROXY_INI.read_text().replace("workers = 2", "workers = 1"))
+    ini.write_text(replaced(PROXY_INI.read_text(), ("workers = 2", f"workers = 1{more}")))
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     port = free_port()
@@ -203,7 +240,11 @@ def test_log_that_nobody_reads_does_not_stop_a_worker(tmp_path, programmed_ec2):
         while _read(read_end):
             pass
         assert server.get("/api")[0].status == 200
-        assert wait_until(lambda: _read(read_end), "a line").count(b"log lines were dropped") == 1
+        text = bytearray()
+        wait_until(
+            lambda: text.extend(_read(read_end)) or text.count(b"log lines were dropped") == logs,
+            "the number of dropped lines of each log",
+        )
     finally:
         process.terminate()
         process.wait(LIMIT_SECONDS)

@@ -4,6 +4,7 @@ Only unit tests import the package themselves, and only the module that they tes
 """
 
 from dcproxy.app import application
+from dcproxy.auth.passwords import Passwords
 from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
 from dcproxy.deltacloud.urls import Urls
 from dcproxy.ec2.session import ACTIONS, isolated_session
@@ -32,6 +33,7 @@ __all__ = [
     "REQUEST_TAG",
     "SHOW_DELAYS",
     "URLS",
+    "Passwords",
     "Runtime",
     "Settings",
     "application",

@@ -19,6 +19,7 @@ from tests.support.callers import CALLER
 from tests.support.documents import read_xml
 from tests.support.ec2_model import EC2Model, lost, not_executed
 from tests.support.ec2_responses import EC2Response, error_response
+from tests.support.package import Passwords
 from tests.support.responders import always
 from tests.wsgi.conftest import metrics_of
 
@@ -152,6 +153,29 @@ def test_failed_login_is_logged_with_name_address_and_request_id(get, caplog):
     for text in ("'nobody%r'", "'192.0.2.7'", "request-7"):
         assert text in record.getMessage()
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(("proxies", "address"), [(1, "192.0.2.1"), (0, "192.0.2.7")])
+def test_passwords_take_turns_by_the_address_that_trusted_proxies_tell(
+    files, programmed_ec2, monkeypatch, proxies, address
+):
+    addresses = []
+    verify = Passwords.verify
+
+    def noting(self, name, password, address, seconds):
+        addresses.append(address)
+        verify(self, name, password, address, seconds)
+
+    monkeypatch.setattr(Passwords, "verify", noting)
+    app = new_application(
+        ec2_endpoint_url=programmed_ec2.url, trusted_proxies=proxies, **files.options
+    )
+    client_of(app, ("reader", password_of("reader"))).get(
+        SNAPSHOTS,
+        headers={"X-Forwarded-For": "192.0.2.1"},
+        extra_environ={"REMOTE_ADDR": "192.0.2.7"},
+    )
+    assert addresses == [address]
 
 
 def test_long_name_is_cut_in_the_log(get, caplog):
