@@ -219,20 +219,21 @@ def dated(response, seconds):
 
 
 @pytest.mark.parametrize(
-    "response",
+    ("error", "seconds"),
     [
-        error_response("RequestExpired"),
-        error_response("InvalidSecurity.RequestHasExpired"),
-        error_response("SignatureDoesNotMatch", 403, "Signature expired: 20111111T00Z is now ..."),
-        error_response("AuthFailure", 401, "Signature not yet current: 20111111T000000Z"),
-        dated(error_response("AuthFailure", 401), 420),
-        dated(error_response("SignatureDoesNotMatch", 403), -3600),
+        (("RequestExpired",), None),
+        (("InvalidSecurity.RequestHasExpired",), None),
+        (("SignatureDoesNotMatch", 403, "Signature expired: 20111111T00Z is now ..."), None),
+        (("AuthFailure", 401, "Signature not yet current: 20111111T000000Z"), None),
+        (("AuthFailure", 401), 420),
+        (("SignatureDoesNotMatch", 403), -3600),
     ],
 )
 def test_wrong_clock_is_a_failure_that_blames_it(
-    programmed_client, programmed_ec2, increase_of, caplog, response
+    programmed_client, programmed_ec2, increase_of, caplog, error, seconds
 ):
-    programmed_ec2.respond = always(response)
+    response = error_response(*error)
+    programmed_ec2.respond = always(dated(response, seconds) if seconds else response)
     for address in (SNAPSHOT, "/api?force_auth=1"):
         answer = programmed_client.get(address, status=502)
         assert "The clock of this server is wrong." in read_xml(answer).findtext("message")
