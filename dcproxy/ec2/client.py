@@ -133,7 +133,6 @@ class EC2Client:
                     raise
             else:
                 self._record_call(action, "ok")
-                request_log.cause = ""
                 return result
             runtime.sleep(pause)
             request_log.retries += 1

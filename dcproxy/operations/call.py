@@ -65,6 +65,7 @@ class ApiCall:
         ``ApiError`` without a caller.
         """
         caller = self.caller
+        self.log.cause = ""  # that of an earlier call
         try:
             access_key = caller.access_key(self.seconds_left)
             self.log.access_key_id = access_key.id[-4:]
