@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-import boto3
-import botocore.session
 import gevent
 from botocore import xform_name
 from botocore.client import BaseClient
@@ -24,6 +22,7 @@ from dcproxy.ec2.connection import use_connections
 from dcproxy.ec2.errors import EC2Error, Outcome
 from dcproxy.ec2.session import (
     AccessKey,
+    builtin_models,
     callers_session,
     check_ca_bundle,
     new_client,
@@ -70,13 +69,11 @@ class EC2Client:
         share = max(1, settings.capacity * settings.share_per_key // 100)
         self._slots = _Slots(settings.capacity, share, record_refusal)
         self._accepted_keys: dict[int, None] = {}
-        session = callers_session()
-        check_ca_bundle(session)
-        self._session = boto3.Session(botocore_session=session)
+        check_ca_bundle()
         self._clients: dict[str, BaseClient] = {}
         self._clients_lock = threading.Lock()
         self._long_response = threading.Lock()
-        self.hosts = _hosts(session, settings)
+        self.hosts = _hosts(settings)
         if settings.provider not in self.hosts:
             raise setting_error(
                 "provider", settings.provider, f"one of the regions {', '.join(self.hosts)}"
@@ -191,7 +188,7 @@ class EC2Client:
         with self._clients_lock:
             client = self._clients.get(region)
             if client is None:
-                client = new_client(self._session, self._settings, region)
+                client = new_client(self._settings, region)
                 use_connections(client)
                 self._clients[region] = client
             return client
@@ -241,17 +238,17 @@ def back_off(runtime: Runtime, attempt: int) -> float:
     return runtime.random.uniform(0, min(2.0 ** (attempt - 1), _MAX_BACKOFF))
 
 
-def _hosts(session: botocore.session.Session, settings: Settings) -> dict[str, str]:
+def _hosts(settings: Settings) -> dict[str, str]:
     """Map each region that botocore knows, and each configured one, to its EC2 host.
 
     A client of botocore applies the same rules, but takes ten milliseconds to create.
     """
-    partitions = session.get_data("partitions")
-    rules = session.get_component("data_loader").load_service_model("ec2", "endpoint-rule-set-1")
+    partitions = builtin_models().load_data("partitions")
+    rules = builtin_models().load_service_model("ec2", "endpoint-rule-set-1")
     endpoints = EndpointProvider(rules, partitions)
     regions = set(settings.regions)
     for partition in partitions["partitions"]:
-        regions.update(session.get_available_regions("ec2", partition["id"]))
+        regions.update(callers_session().get_available_regions("ec2", partition["id"]))
         # Names such as aws-global do not match: EC2 has no endpoint there.
         regions.update(filter(re.compile(partition["regionRegex"]).fullmatch, partition["regions"]))
     # Requests name regions in any case.

@@ -4,14 +4,13 @@ import socket
 import threading
 from contextlib import contextmanager, suppress
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, HTTPClientError
 
 from dcproxy.ec2 import connection as module
 from dcproxy.ec2.connection import ResponseTooLongError, use_connections
-from dcproxy.ec2.session import AccessKey, isolated_session, sending
+from dcproxy.ec2.session import AccessKey, callers_session, sending
 from tests.support.ec2_responses import snapshots_page
 from tests.support.endpoints import (
     full_endpoint,
@@ -27,7 +26,7 @@ KEY = AccessKey("AKIDEXAMPLE", "secret")
 
 
 def limited_client(url, **options):
-    client = boto3.Session(botocore_session=isolated_session()).client(
+    client = callers_session().client(
         "ec2",
         region_name="us-east-1",
         endpoint_url=url,

@@ -451,6 +451,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("is_source", [False, True])
 def test_process_that_hangs_is_killed_with_its_children_and_replaced(
     account, programmed_ec2, sts, clock, tmp_path, is_source
@@ -480,6 +481,7 @@ while True:
 """
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(
     ("descriptor", "cause"), [(1, "has returned none"), (2, "it takes too long")]
 )
