@@ -126,10 +126,7 @@ def builtin_models(loader: type[Loader] = Loader) -> Loader:
 
 @cache
 def callers_session() -> boto3.Session:
-    """Return the isolated session whose clients sign with the key of ``sending``.
-
-    It holds nothing of an application, and takes 15 ms to create.
-    """
+    """Return the session of all applications, whose clients sign with the key of ``sending``."""
     # Their DEBUG records hold signatures and the Authorization header, and the responses of STS.
     for name in ("botocore.auth", "botocore.endpoint", "botocore.parsers"):
         logging.getLogger(name).addFilter(_is_above_debug)

@@ -1,5 +1,7 @@
 """The entry point, with which clients start and log in."""
 
+import re
+
 from webob import Response
 
 from dcproxy.deltacloud.protocol import DEFAULT_PROVIDER
@@ -21,11 +23,13 @@ def redirect(call: ApiCall) -> Response:
 
 
 def select(call: ApiCall) -> Response:
-    """``POST /api`` with ``driver`` or ``provider``, as the pages of Deltacloud send it."""
+    """``POST /api`` with ``driver`` or ``provider``, and with what follows the entry point."""
     given = call.request.parameters
     matrix = {name: given.get(name, "") for name in ("driver", "provider")}
     chosen = {name: value for name, value in matrix.items() if value not in {"", DEFAULT_PROVIDER}}
-    return Response(status=301, location=call.urls.with_matrix(**chosen).entry_point)
+    page = re.fullmatch("[/?][!-~]*", given.get("page", ""))
+    location = call.urls.with_matrix(**chosen).entry_point + (page[0] if page else "")
+    return Response(status=301, location=location)
 
 
 def _check_credentials(call: ApiCall) -> None:

@@ -108,15 +108,12 @@ def test_page_of_a_pending_snapshot_shows_its_progress_until_it_is_complete(
     expect(page.get_by_text("reloads")).to_have_count(0)
 
 
-def test_pending_snapshots_are_accessible(browser, programmed_site, programmed_ec2):
+def test_pending_snapshots_are_accessible(examined_page, programmed_site, programmed_ec2):
     item = snapshot_item("snap-12345678", status="pending").replace("100%", "40%")
     programmed_ec2.respond = always(snapshots_page(item))
-    context = browser.new_context(http_credentials=HTTP_CREDENTIALS, bypass_csp=True)
-    page = context.new_page()
     for name, address in {"pending-list": "", "pending": "/snap-12345678?reload=off"}.items():
-        page.goto(f"{programmed_site}/storage_snapshots{address}")
-        check_layout_and_accessibility(page, name)
-    context.close()
+        examined_page.goto(f"{programmed_site}/storage_snapshots{address}")
+        check_layout_and_accessibility(examined_page, name)
 
 
 def test_long_list_shows_how_much_has_come_until_it_is_complete(
@@ -153,10 +150,9 @@ def test_user_goes_to_the_same_page_in_another_region(page, site):
     menu = page.get_by_role("navigation")
     page.goto(f"{site}/storage_snapshots?owner_id=self&search=zebra")
     menu.get_by_role("link", name="Region: us-east-1").click()
-    expect(page.get_by_role("row").filter(has=page.locator("[aria-current]"))).to_contain_text(
-        "us-east-1"
-    )
-    page.get_by_role("link", name="eu-west-1", exact=True).click()
+    expect(page.get_by_label("Region", exact=True)).to_have_value("us-east-1")
+    page.get_by_label("Region", exact=True).select_option("eu-west-1")
+    page.get_by_role("button", name="Open the page in this region").click()
     expect(menu.get_by_role("link", name="Region: eu-west-1")).to_be_visible()
     expect(page.get_by_role("searchbox")).to_have_value("zebra")
     menu.get_by_role("link", name="Storage volumes").click()
@@ -199,69 +195,78 @@ def test_foreign_page_cannot_delete_a_snapshot(browser, site, snapshot_id, ec2, 
     assert ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark"), (1920, None)])
-def test_every_page_fits_the_viewport_and_is_accessible(
-    browser, site, ec2, volume_id, instance_id, width, scheme
-):
-    """Axe examines each scheme of colours at one width; all pages must fit each width."""
-    attached_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
-    ec2.attach_volume(VolumeId=attached_id, InstanceId=instance_id, Device=f"/dev/xvd{width}")
-    snapshot = ec2.create_snapshot(VolumeId=volume_id, Description="a description " * 12)
-    snapshot_id = snapshot["SnapshotId"]
-    context = browser.new_context(
-        http_credentials=HTTP_CREDENTIALS,
-        viewport={"width": width, "height": 800},
-        color_scheme=scheme,
-        bypass_csp=True,
+PAGES = {
+    "entry-point": "",
+    "snapshots": "/storage_snapshots",
+    "snapshot": "/storage_snapshots/{snapshot}",
+    "new": "/storage_snapshots/new?volume_id={volume}",
+    "volumes": "/storage_volumes",
+    "volume": "/storage_volumes/{volume}",
+    "attached": "/storage_volumes/{attached}",
+    "restore": "/storage_volumes/new?snapshot_id={snapshot}&capacity=8",
+    "search": "/storage_snapshots?search=nothing",
+    "docs": "/docs/storage_volumes",
+    "realms": "/realms",
+    "realm": "/realms/us-east-1a",
+    "drivers": "/drivers",
+    "driver": "/drivers/ec2?page=/storage_snapshots",
+    "error": "/storage_snapshots/snap-00000000",
+}
+
+
+@pytest.fixture(scope="module")
+def ids(ec2, instance_id):
+    """Arrange what the pages show."""
+    volume, attached = (
+        ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"] for _ in range(2)
     )
-    page = context.new_page()
-    check = check_layout_and_accessibility if scheme else check_layout
-    for name, address in {
-        "entry-point": "",
-        "snapshots": "/storage_snapshots",
-        "snapshot": f"/storage_snapshots/{snapshot_id}",
-        "new": f"/storage_snapshots/new?volume_id={volume_id}",
-        "volumes": "/storage_volumes",
-        "volume": f"/storage_volumes/{volume_id}",
-        "attached": f"/storage_volumes/{attached_id}",
-        "restore": f"/storage_volumes/new?snapshot_id={snapshot_id}&capacity=8",
-        "search": "/storage_snapshots?search=nothing",
-        "docs": "/docs/storage_volumes",
-        "realms": "/realms",
-        "realm": "/realms/us-east-1a",
-        "drivers": "/drivers",
-        "driver": "/drivers/ec2",
-        "regions": "/drivers/ec2?page=/storage_snapshots",
-        "error": "/storage_snapshots/snap-00000000",
-    }.items():
-        page.goto(site + address)
-        check(page, f"{name}-{width}-{scheme}")
-    page.goto(f"{site}/storage_snapshots/{snapshot_id}")
-    page.get_by_text("Delete…").click()
-    check(page, f"delete-{width}-{scheme}")
-    page.goto(f"{site}/storage_volumes/{volume_id}")
-    for summary in page.locator("summary").all():
-        summary.click()
-    check(page, f"confirmations-{width}-{scheme}")
-    page.goto(f"{site}/storage_snapshots/new?volume_id=vol-00000000")
-    page.get_by_role("button", name="Create the snapshot").click()
-    check(page, f"form-error-{width}-{scheme}")
-    page.goto(f"{site}/storage_volumes/{volume_id}")
-    page.get_by_text("Attach to an instance…").click()
-    page.get_by_label("Instance").fill("i-12345678")
-    page.get_by_role("button", name="Attach the volume").click()
-    check(page, f"attach-error-{width}-{scheme}")
+    ec2.attach_volume(VolumeId=attached, InstanceId=instance_id, Device="/dev/sdp")
+    snapshot = ec2.create_snapshot(VolumeId=volume, Description="a description " * 12)
+    return {"volume": volume, "attached": attached, "snapshot": snapshot["SnapshotId"]}
+
+
+@pytest.fixture(scope="module")
+def examined_page(browser):
+    """Give a page whose policy lets axe run."""
+    context = browser.new_context(http_credentials=HTTP_CREDENTIALS, bypass_csp=True)
+    yield context.new_page()
     context.close()
 
 
-def check_layout_and_accessibility(page, screenshot):
-    check_layout(page, screenshot)
-    results = Axe().run(page)
-    assert results.violations_count == 0, f"{page.url}\n{results.generate_report()}"
+@pytest.mark.parametrize("name", PAGES)
+def test_page_fits_each_viewport_and_is_accessible(examined_page, site, ids, name):
+    examined_page.goto(site + PAGES[name].format(**ids))
+    check_layout_and_accessibility(examined_page, name)
 
 
-def check_layout(page, screenshot):
-    if "SCREENSHOTS" in os.environ:
-        page.screenshot(path=f"{os.environ['SCREENSHOTS']}/{screenshot}.png")
-    overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-    assert overflow <= 0, f"{page.url} is {overflow} px too wide"
+def test_open_confirmations_fit_each_viewport_and_are_accessible(examined_page, site, ids):
+    for collection, id in (("storage_snapshots", "snapshot"), ("storage_volumes", "volume")):
+        examined_page.goto(f"{site}/{collection}/{ids[id]}")
+        for summary in examined_page.locator("summary").all():
+            summary.click()
+        check_layout_and_accessibility(examined_page, f"confirmations-of-{id}")
+
+
+def test_errors_of_forms_fit_each_viewport_and_are_accessible(examined_page, site, ids):
+    examined_page.goto(f"{site}/storage_snapshots/new?volume_id=vol-00000000")
+    examined_page.get_by_role("button", name="Create the snapshot").click()
+    check_layout_and_accessibility(examined_page, "form-error")
+    examined_page.goto(f"{site}/storage_volumes/{ids['volume']}")
+    examined_page.get_by_text("Attach to an instance…").click()
+    examined_page.get_by_label("Instance").fill("i-12345678")
+    examined_page.get_by_role("button", name="Attach the volume").click()
+    check_layout_and_accessibility(examined_page, "attach-error")
+
+
+def check_layout_and_accessibility(page, name):
+    """Check that a page fits each width. Axe examines each scheme of colours at one width."""
+    for width, scheme in ((360, "light"), (1280, "dark"), (1920, None)):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme or "light")
+        if "SCREENSHOTS" in os.environ:
+            page.screenshot(path=f"{os.environ['SCREENSHOTS']}/{name}-{width}.png")
+        overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert overflow <= 0, f"{page.url} is {overflow} px too wide"
+        if scheme:
+            results = Axe().run(page)
+            assert results.violations_count == 0, f"{page.url}\n{results.generate_report()}"
