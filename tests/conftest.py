@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import hypothesis
+import prometheus_client
 import pytest
 from botocore.client import BaseClient
 from hypothesis import HealthCheck
@@ -17,13 +18,16 @@ from tests.support.sts_server import STS, STSServer
 
 LIVE_FOLDERS = {"live", "browser"}
 
+# They double the metrics of one process; those of several workers have none either.
+prometheus_client.disable_created_metrics()
 # The host's own file of certificates would be loaded for each application.
 os.environ.pop("AWS_CA_BUNDLE", None)
 
-for name, examples in (("quick", 10), ("thorough", 300)):
+for name, examples, steps in (("quick", 10, 10), ("thorough", 300, 50)):
     hypothesis.settings.register_profile(
         name,
         max_examples=examples,
+        stateful_step_count=steps,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

@@ -19,7 +19,7 @@ from tests.simulation.network import Faults
 from tests.simulation.world import Scenario
 from tests.support.markdown import read_page, table
 
-WORLDS = 15
+WORLDS = 5
 
 
 def plan(name="client0", **fields):

@@ -20,9 +20,10 @@ def _made():
         Path(folder.name) / name for name in ("ca.pem", "key.pem", "crt.pem", "names")
     )
     names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:cloud.example.org")
+    new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
     for command in (
-        f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=ca -keyout {ca}.key -out {ca}",
-        f"openssl req -newkey rsa:2048 -nodes -subj /CN=cloud -keyout {key} -out {signed}.req",
+        f"openssl req -x509 {new_key} -subj /CN=ca -keyout {ca}.key -out {ca}",
+        f"openssl req {new_key} -subj /CN=cloud -keyout {key} -out {signed}.req",
         f"openssl x509 -req -in {signed}.req -CA {ca} -CAkey {ca}.key -CAcreateserial "
         f"-extfile {names} -out {signed}",
     ):

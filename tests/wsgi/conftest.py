@@ -65,9 +65,9 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL_VALUE = re.compile(r'"([^"]*)"')
 
 
-def metrics_of(client: TestApp) -> dict[tuple[str, ...], float]:
-    """Read the metrics: the values by name and labels. No value has a quote or a backslash."""
-    response = client.get("/metrics")
+def metrics_of(client: TestApp, name: str = "") -> dict[tuple[str, ...], float]:
+    """Read all metrics, or one: the values by name and labels, without quotes or backslashes."""
+    response = client.get("/metrics", {"name[]": name} if name else None)
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     return {
         (name, *sorted(_LABEL_VALUE.findall(labels))): float(value)
@@ -81,6 +81,6 @@ def increase_of(programmed_client: TestApp) -> Callable[..., float]:
     before = metrics_of(programmed_client)
 
     def increase(*key: str) -> float:
-        return metrics_of(programmed_client).get(key, 0) - before.get(key, 0)
+        return metrics_of(programmed_client, key[0]).get(key, 0) - before.get(key, 0)
 
     return increase

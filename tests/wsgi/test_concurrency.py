@@ -10,8 +10,8 @@ from tests.support.application import shared_application
 from tests.support.callers import basic_authorization, register_caller
 from tests.support.ec2_responses import error_response, snapshot_item, snapshots_page
 
-CALLERS = 16
-ROUNDS = 3
+CALLERS = 8
+ROUNDS = 2
 
 
 def echo_access_key(request):

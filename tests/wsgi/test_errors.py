@@ -147,22 +147,6 @@ def test_no_error_discloses_the_secret(programmed_client, programmed_ec2, format
         assert hidden not in response.text
 
 
-def test_failed_creates_do_not_use_up_the_retries_of_reads(programmed_client, programmed_ec2):
-    def respond(request):
-        # 120 creates would exhaust the retry quota of botocore.
-        is_create = request.action == "CreateSnapshot"
-        return error_response("RequestLimitExceeded", 503) if is_create else snapshots_page("")
-
-    programmed_ec2.respond = respond
-    for _ in range(40):
-        given = {"volume_id": "vol-12345678"}
-        programmed_client.post(SNAPSHOTS, given, status=502)
-    programmed_ec2.respond = in_turn(
-        error_response("InternalError", 500), snapshots_page(snapshot_item("snap-12345678"))
-    )
-    programmed_client.get(SNAPSHOT, status=200)
-
-
 def test_429_without_a_code_is_throttling(programmed_client, programmed_ec2):
     programmed_ec2.respond = always(EC2Response(b"<html>slow down</html>", 429))
     assert programmed_client.get(SNAPSHOT, status=502).headers["Retry-After"]

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.addresses import SNAPSHOT, SNAPSHOTS
 from tests.support.application import RUNTIME, client_of
+from tests.support.callers import CALLER, register_caller
 from tests.support.creation import DENIED, FAILED, THROTTLED
 from tests.support.ec2_responses import (
     EC2Response,
@@ -17,6 +18,7 @@ from tests.support.ec2_responses import (
 from tests.support.package import Settings, application
 from tests.support.responders import always, in_turn
 
+THROTTLED_CALLER = register_caller("AKIDTHROTTLED", "secret")
 FOUND = snapshots_page(snapshot_item("snap-12345678"))
 NOT_FOUND = error_response("InvalidSnapshot.NotFound")
 
@@ -26,15 +28,17 @@ class LongestDelays(Random):
         return b
 
 
-def test_throttled_caller_does_not_use_up_the_retries_of_others(programmed_client, programmed_ec2):
+def test_throttled_caller_does_not_use_up_the_retries_of_others(client_with, programmed_ec2):
     """The retry quota of botocore, which all callers of a region would share, is not in use."""
+    client = client_with(retry_attempts=7, deadline=3600)
     programmed_ec2.respond = always(THROTTLED)
-    programmed_client.authorization = ("Basic", ("THROTTLED", "secret"))
-    for _ in range(60):  # 120 repetitions
-        programmed_client.get(SNAPSHOT, status=502)
+    client.authorization = ("Basic", THROTTLED_CALLER)
+    for _ in range(9):  # 108 repetitions of reads and creates: botocore's quota is 100
+        client.get(SNAPSHOT, status=502)
+        client.post(SNAPSHOTS, {"volume_id": "vol-12345678"}, status=502)
     programmed_ec2.respond = in_turn(THROTTLED, FOUND)
-    programmed_client.authorization = ("Basic", ("OTHER", "secret"))
-    programmed_client.get(SNAPSHOT, status=200)
+    client.authorization = ("Basic", CALLER)
+    client.get(SNAPSHOT, status=200)
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 5])
