@@ -1,27 +1,14 @@
-"""Fixtures that several kinds of tests share: moto, and the programmed EC2."""
+"""How pytest runs the tests: which are live, in how many processes, with how many examples."""
 
+import gc
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import hypothesis
-import prometheus_client
 import pytest
-from botocore.client import BaseClient
 from hypothesis import HealthCheck
 
-from tests.support.ec2_server import EC2Server, ProgrammedEC2
-from tests.support.moto import native_client
-from tests.support.package import running_moto
-from tests.support.sts_server import STS, STSServer
-
 LIVE_FOLDERS = {"live", "browser"}
-
-# They double the metrics of one process; those of several workers have none either.
-prometheus_client.disable_created_metrics()
-# The host's own file of certificates would be loaded for each application.
-os.environ.pop("AWS_CA_BUNDLE", None)
 
 for name, examples, steps in (("quick", 10, 10), ("thorough", 300, 50)):
     hypothesis.settings.register_profile(
@@ -35,15 +22,22 @@ for name, examples, steps in (("quick", 10, 10), ("thorough", 300, 50)):
 hypothesis.settings.load_profile("quick")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Import the fixtures, but not in the process that gives the tests to others: it runs none."""
+    if not config.option.numprocesses:
+        config.pluginmanager.import_plugin("tests.fixtures")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Import no live tests where none is selected: that takes half of the collection's time."""
     is_live = collection_path.is_dir() and collection_path.name in LIVE_FOLDERS
     return (is_live and config.option.markexpr == "not live") or None
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run twice as many tests at once as there are processors: those that are live wait much."""
-    return None if config.option.markexpr == "not live" else 2 * len(os.sched_getaffinity(0))
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run more tests at once than there are processors: some wait, and those that are live much."""
+    processors = len(os.sched_getaffinity(0))
+    return processors + 1 if config.option.markexpr == "not live" else 2 * processors
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,58 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
 
 
-@pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    with running_moto() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def regional_ec2(moto_url: str) -> Callable[[str], BaseClient]:
-    """Give native clients of moto, by region."""
-    return partial(native_client, moto_url)
-
-
-@pytest.fixture(scope="module")
-def ec2(regional_ec2: Callable[[str], BaseClient]) -> BaseClient:
-    return regional_ec2("us-east-1")
-
-
-@pytest.fixture
-def volume_id(ec2: BaseClient) -> str:
-    return ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
-
-
-@pytest.fixture
-def snapshot_id(ec2: BaseClient, volume_id: str) -> str:
-    return ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
-
-
-@pytest.fixture(scope="session")
-def ec2_server() -> Iterator[EC2Server]:
-    """Run the address of all programmed EC2s of a session; what answers there is each test's."""
-    with EC2Server() as server:
-        yield server
-
-
-@pytest.fixture
-def programmed_ec2(ec2_server: EC2Server) -> Iterator[ProgrammedEC2]:
-    ec2 = ec2_server.program()
-    yield ec2
-    ec2_server.ec2 = None
-    ec2.check()
-
-
-@pytest.fixture(scope="session")
-def sts_server() -> Iterator[STSServer]:
-    """Run the address of all stand-ins of STS; which one responds there is each test's."""
-    with STSServer().running() as server:
-        yield server
-
-
-@pytest.fixture
-def sts(sts_server: STSServer) -> Iterator[STS]:
-    """Give an STS that hands out keys, and check the signatures of its requests."""
-    sts_server.sts = STS(sts_server.url)
-    yield sts_server.sts
-    assert not sts_server.sts.problems
+def pytest_sessionfinish() -> None:
+    """Collect garbage once. At its end pytest does it five times, which takes a second."""
+    gc.collect()
+    gc.freeze()

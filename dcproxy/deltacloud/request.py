@@ -118,9 +118,8 @@ def read_request(
     is_delete = http.method == "POST" and override == "DELETE"
     route, id = routes.match("DELETE" if is_delete else http.method, path)
     _check_origin(http, host)
-    # The page that the request has in every provider, without the entry point. Members are of one
-    # provider, and a page that a form has made cannot be requested again: their collection stands
-    # for them. The page of the driver, which offers the providers, is told another.
+    # Members are of one provider, and a page that a form has made cannot be requested again: their
+    # collection stands for them. The page of the driver, which offers the providers, is told one.
     page = path.removeprefix(ENTRY_POINT) + (f"?{request.query_string}" if query else "")
     if route.handler == "drivers.show":
         page = query.get("page", "")

@@ -186,12 +186,11 @@ class EC2Client:
 
     def _client(self, region: str) -> BaseClient:
         with self._clients_lock:
-            client = self._clients.get(region)
-            if client is None:
+            if region not in self._clients:
                 client = new_client(self._settings, region)
                 use_connections(client)
                 self._clients[region] = client
-            return client
+            return self._clients[region]
 
 
 class _Slots:

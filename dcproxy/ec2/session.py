@@ -200,5 +200,6 @@ def check_ca_bundle() -> None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
         except OSError as error:
-            message = f"the file of AWS_CA_BUNDLE {file} cannot be read: {error}"
-            raise SettingError(message) from error
+            raise SettingError(
+                f"the file of AWS_CA_BUNDLE {file} cannot be read: {error}"
+            ) from error

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import boto3
+import botocore.session
 
 from dcproxy.ec2.session import isolated_session
 
@@ -66,12 +68,13 @@ def add_examples(url: str, region: str) -> None:
 
 
 if __name__ == "__main__":
+    # moto makes three sessions at its start, and each would load the model of EC2 anew.
+    botocore.session.create_loader = cache(botocore.session.create_loader)
     from moto.server import ThreadedMotoServer  # an optional dependency
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
-    print(f"http://{host}:{port}", flush=True)
+    print("http://{}:{}".format(*server.get_host_and_port()), flush=True)
     sys.stdin.read()
     # Not a normal exit, which would wait for requests in progress.
     os._exit(0)
