@@ -1,12 +1,13 @@
-"""Starts ``dcproxy`` and ``gunicorn`` without the second that their imports take each time.
+"""Starts ``dcproxy`` and ``gunicorn`` without the second that imports and models take each time.
 
-Run as a program, it imports both, and then forks for each command that arrives at its standard
+Run as a program, it loads them, and then forks for each command that arrives at its standard
 input, a socket. The imports of the package have no effects: the command runs as one of its own.
 ``dcproxy`` and gunicorn's workers with gevent run in copies of a process where gevent has replaced
 the blocking calls of the standard library, as ``dcproxy`` does before it imports the rest.
 """
 
 import atexit
+import gc
 import json
 import os
 import signal
@@ -160,6 +161,13 @@ def serve(is_patched):
     modules = walk_packages(import_module("dcproxy").__path__, "dcproxy.")
     for name in (*(module.name for module in modules), *ALSO_IMPORTED):
         import_module(name)
+    # A client reads the models of botocore, which hold nothing of a command.
+    settings, runtime = (import_module(f"dcproxy.{name}") for name in ("settings", "runtime"))
+    client = import_module("dcproxy.ec2.client")
+    client.EC2Client(
+        settings.Settings(), runtime.Runtime(), record_call=print, record_refusal=print
+    )
+    gc.freeze()
     while True:
         message, files, _, _ = socket.recv_fds(requests, MESSAGE_BYTES, 2)
         if not message:
