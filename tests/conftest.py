@@ -10,11 +10,10 @@ from hypothesis import HealthCheck
 
 LIVE_FOLDERS = {"live", "browser"}
 
-for name, examples, steps in (("quick", 10, 10), ("thorough", 300, 50)):
+for name, examples in (("quick", 10), ("thorough", 300)):
     hypothesis.settings.register_profile(
         name,
         max_examples=examples,
-        stateful_step_count=steps,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

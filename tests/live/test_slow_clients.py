@@ -235,7 +235,8 @@ def test_limit_of_descriptors_is_raised_at_the_start(tmp_path, long_list):
     with limited(tmp_path, long_list, 200, 900) as server:
         [worker] = children(server.process.pid)
         wait_until(lambda: resource.prlimit(worker, resource.RLIMIT_NOFILE) == (900, 900), "it")
-        assert "the limit of open files was raised from 200 to 900" in server.log.read_text()
+        raised = "the limit of open files was raised from 200 to 900"
+        wait_until(lambda: raised in server.log.read_text(), "the line in the log")
 
 
 def test_worker_with_as_many_connections_as_descriptors_allow_accepts_again(tmp_path, long_list):

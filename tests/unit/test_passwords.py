@@ -254,12 +254,12 @@ def test_first_requests_of_an_account_at_once_cost_bcrypt_once(verifier, slow_bc
 @pytest.mark.parametrize(
     ("guessers", "address"),
     [
-        (["192.0.2.1"] * 100, "192.0.2.2"),
-        (["192.0.2.1", "192.0.2.3"] * 50, "192.0.2.2"),
+        (["192.0.2.1"] * 40, "192.0.2.2"),
+        (["192.0.2.1", "192.0.2.3"] * 20, "192.0.2.2"),
         # One customer has 2**64 addresses.
-        ([f"2001:db8::{number:x}" for number in range(100)], "2001:db8:0:1::1"),
-        (["::ffff:192.0.2.1"] * 100, "::ffff:192.0.2.2"),
-        (["", "unknown"] * 50, "192.0.2.2"),
+        ([f"2001:db8::{number:x}" for number in range(40)], "2001:db8:0:1::1"),
+        (["::ffff:192.0.2.1"] * 40, "::ffff:192.0.2.2"),
+        (["", "unknown"] * 20, "192.0.2.2"),
     ],
 )
 def test_addresses_take_turns(slow_bcrypt, logins, guessers, address):
@@ -270,8 +270,8 @@ def test_addresses_take_turns(slow_bcrypt, logins, guessers, address):
     begun = [slow_bcrypt.begun() for _ in range(4)]
     assert password_of("reader") in begun
     wait_until(lambda: 200 in logins.statuses, "the login")
-    slow_bcrypt.go_on(100)
-    assert logins.end().count(401) == 100
+    slow_bcrypt.go_on(len(guessers))
+    assert logins.end().count(401) == len(guessers)
 
 
 def test_bounded_number_waits_for_each_address(verifier, slow_bcrypt, logins):

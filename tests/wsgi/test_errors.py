@@ -155,13 +155,19 @@ def test_429_without_a_code_is_throttling(programmed_client, programmed_ec2):
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 500, 503])
 @pytest.mark.parametrize("body", [b"", b"<html><h1>Forbidden</h1></html>", b"<Response/>"])
 def test_status_without_an_ec2_error_document_is_502(client_with, programmed_ec2, status, body):
-    client = client_with(retry_attempts=1)
     programmed_ec2.respond = always(EC2Response(body, status))
-    addresses = [SNAPSHOT, SNAPSHOTS, f"{SNAPSHOTS}?id=snap-12345678", "/api/realms"]
-    for address in addresses:
-        response = client.get(address, status=502)
-        assert response.headers["Retry-After"]
-    client.delete(SNAPSHOT, status=502)
+    assert client_with(retry_attempts=1).get(SNAPSHOT, status=502).headers["Retry-After"]
+
+
+@pytest.mark.parametrize("address", [SNAPSHOTS, f"{SNAPSHOTS}?id=snap-12345678", "/api/realms"])
+def test_every_read_is_502_without_an_ec2_error_document(client_with, programmed_ec2, address):
+    programmed_ec2.respond = always(EC2Response(b"<Response/>", 404))
+    assert client_with(retry_attempts=1).get(address, status=502).headers["Retry-After"]
+
+
+def test_delete_is_502_without_an_ec2_error_document(client_with, programmed_ec2):
+    programmed_ec2.respond = always(EC2Response(b"<Response/>", 404))
+    client_with(retry_attempts=1).delete(SNAPSHOT, status=502)
 
 
 @pytest.mark.parametrize("code", ["UnauthorizedOperation", "InvalidSnapshot.InUse", "Unheard"])

@@ -227,5 +227,5 @@ class Snapshots(RuleBasedStateMachine):
 
 def test_random_sequences_of_operations_are_consistent(fuzzed):
     Snapshots.server = fuzzed
-    Snapshots.TestCase.settings = settings(max_examples=10, stateful_step_count=10)
+    Snapshots.TestCase.settings = settings(max_examples=5, stateful_step_count=10)
     Snapshots.TestCase("runTest").runTest()

@@ -9,6 +9,13 @@ HTML_UTF_8 = "text/html; charset=utf-8"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
+@pytest.fixture(scope="module")
+def snapshot_id(ec2):
+    """Create the snapshot that all tests here read."""
+    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)
+    return ec2.create_snapshot(VolumeId=volume["VolumeId"])["SnapshotId"]
+
+
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [
