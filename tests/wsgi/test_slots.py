@@ -133,11 +133,11 @@ def test_call_over_a_limit_waits_for_a_quarter_of_the_deadline(programmed_ec2):
         worker.pool.shutdown()
 
 
-def test_slot_is_free_during_the_pause_before_a_retry(worker):
+def test_slot_is_free_during_the_pause_before_a_retry(patient):
     """Each of many requests at once is answered, although all of them are repeated."""
-    worker.ec2.respond = lambda request: error_response("RequestLimitExceeded", 503)
+    patient.ec2.respond = lambda request: error_response("RequestLimitExceeded", 503)
     for _ in range(2 * SLOTS):
-        response = worker.client().get(SNAPSHOT, status=502)
+        response = patient.client().get(SNAPSHOT, status=502)
         assert "RequestLimitExceeded" in response.lxml.findtext("message")
 
 
