@@ -132,8 +132,7 @@ def callers_session() -> boto3.Session:
         logging.getLogger(name).addFilter(_is_above_debug)
     session = isolated_session()
     session.register_component("data_loader", builtin_models(_ActionsInUse))
-    callers_key = SimpleNamespace(load_credentials=_CallersKey)
-    session.register_component("credential_provider", callers_key)
+    session.register_component("credential_provider", SimpleNamespace(load_credentials=_CallersKey))
     return boto3.Session(botocore_session=session)
 
 

@@ -36,8 +36,7 @@ def running() -> Iterator[str]:
         os.environ[variable] = ",".join(filter(None, [os.environ.get(variable), "127.0.0.1"]))
     owner = os.getpid()
     try:
-        url = process.stdout.readline().strip()
-        if not url:
+        if not (url := process.stdout.readline().strip()):
             raise RuntimeError("the mock EC2 did not start")
         yield url
     finally:
