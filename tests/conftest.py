@@ -21,10 +21,14 @@ for name, examples in (("quick", 10), ("thorough", 300)):
 hypothesis.settings.load_profile("quick")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Import the fixtures, but not in the process that gives the tests to others: it runs none."""
-    if not config.option.numprocesses:
-        config.pluginmanager.import_plugin("tests.fixtures")
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import the fixtures, but not in the process that gives the tests to others: it runs none.
+
+    They import the package: pytest-cov has begun to measure by then.
+    """
+    if not session.config.option.numprocesses:
+        session.config.pluginmanager.import_plugin("tests.fixtures")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
