@@ -44,7 +44,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start processes of their own."""
+    """Mark the tests of servers, commands and browsers."""
     folder = Path(__file__).parent
     for item in items:
         if LIVE_FOLDERS & set(item.path.relative_to(folder).parts):

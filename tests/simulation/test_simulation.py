@@ -69,6 +69,7 @@ def test_same_seed_gives_the_same_trace():
             assert world.run(seed).answers == first.answers, "tracing changes nothing"
 
 
+@pytest.mark.live
 def test_other_process_gives_the_same_trace():
     seed = secrets.randbits(40)
     with replica.installed():

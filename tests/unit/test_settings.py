@@ -199,6 +199,7 @@ def test_option_of_the_removed_readiness_check_is_a_warning(caplog):
     assert messages == ["option ready has no effect: the readiness check was removed"]
 
 
+@pytest.mark.live
 def test_application_imports_no_gunicorn_and_changes_nothing_in_the_process():
     program = (
         "import gc, logging, sys\n"
