@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from dcproxy.ec2 import reader
 from dcproxy.ec2.errors import EC2Error
-from dcproxy.ec2.session import isolated_session
+from dcproxy.ec2.session import callers_session
 
 OK, WRONG, ALLOWED, MISSING, NOT_CHECKED = "ok", "wrong", "allowed", "missing", "not checked"
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
@@ -133,7 +133,7 @@ def missing_policy(permissions: list[Finding], region: str) -> dict[str, Any] | 
     missing = {found["check"] for found in permissions if found["result"] == MISSING}
     reads = [f"ec2:{one.action}" for one in _READS if f"ec2:{one.action}" in missing]
     statements = [{"Effect": "Allow", "Action": reads, "Resource": "*"}] if reads else []
-    partition = isolated_session().get_partition_for_region(region)
+    partition = callers_session().get_partition_for_region(region)
     for one, found in zip(_PERMISSIONS, permissions, strict=False):  # not examined: none
         if one.kinds and (found["result"] == MISSING or f"ec2:{one.create}" in missing):
             arns = [f"arn:{partition}:ec2:*:*:{kind}/*" for kind in one.kinds]

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from botocore.model import ListShape, ServiceModel, Shape, StructureShape
 
 from tests.support.callers import secrets_of
-from tests.support.package import isolated_session
+from tests.support.package import builtin_models
 
 _SCALARS = {
     "string": re.compile(r".*", re.DOTALL),
@@ -24,8 +24,7 @@ class UncheckedSignatureWarning(UserWarning):
 
 @cache
 def _model() -> ServiceModel:
-    loader = isolated_session().get_component("data_loader")
-    return ServiceModel(loader.load_service_model("ec2", "service-2"), "ec2")
+    return ServiceModel(builtin_models().load_service_model("ec2", "service-2"), "ec2")
 
 
 def parameter_problems(body: str) -> list[str]:

@@ -7,7 +7,7 @@ from dcproxy.app import application
 from dcproxy.auth.passwords import Passwords
 from dcproxy.deltacloud.parameters import MAX_BODY_BYTES
 from dcproxy.deltacloud.urls import Urls
-from dcproxy.ec2.session import ACTIONS, isolated_session
+from dcproxy.ec2.session import ACTIONS, builtin_models
 from dcproxy.operations.creating.idempotency import CREATE_TAG, REQUEST_TAG
 from dcproxy.operations.creating.ladder import LOOK_DELAYS
 from dcproxy.operations.creating.snapshot import SHOW_DELAYS
@@ -37,6 +37,6 @@ __all__ = [
     "Runtime",
     "Settings",
     "application",
-    "isolated_session",
+    "builtin_models",
     "running_moto",
 ]

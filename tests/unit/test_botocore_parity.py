@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from dcproxy.ec2 import reader
-from dcproxy.ec2.session import isolated_session
+from dcproxy.ec2.session import builtin_models
 
 TEXTS = st.text(
     st.one_of(
@@ -42,7 +42,7 @@ NAMESPACES = st.sampled_from(
 
 @cache
 def model():
-    loader = isolated_session().get_component("data_loader")
+    loader = builtin_models()
     return ServiceModel(loader.load_service_model("ec2", "service-2"), "ec2")
 
 

@@ -8,7 +8,7 @@ from tests.support.application import client_of, shared_application
 from tests.support.iam import RESOURCES, allows
 from tests.support.markdown import code_blocks, code_spans, read_page, table
 from tests.support.moto import native_client, verifying_requests
-from tests.support.package import ACTIONS, isolated_session
+from tests.support.package import ACTIONS, builtin_models
 
 [POLICY] = [
     block.text for block in code_blocks(read_page("docs/migration.md")) if block.language == "json"
@@ -133,7 +133,7 @@ def test_actions_on_volumes_are_in_a_statement_of_their_own():
 
 @pytest.fixture(scope="module")
 def actions_of_ec2():
-    model = isolated_session().get_component("data_loader").load_service_model("ec2", "service-2")
+    model = builtin_models().load_service_model("ec2", "service-2")
     return {f"ec2:{action}" for action in model["operations"]}
 
 
