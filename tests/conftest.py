@@ -23,9 +23,9 @@ hypothesis.settings.load_profile("quick")
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Import the fixtures, but not in the process that gives the tests to others: it runs none.
+    """Import the fixtures, except in the controller of xdist, which runs no tests.
 
-    They import the package: pytest-cov has begun to measure by then.
+    They import the package, so pytest-cov must have started before.
     """
     if not session.config.option.numprocesses:
         session.config.pluginmanager.import_plugin("tests.fixtures")
@@ -38,7 +38,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run more tests at once than there are processors: some wait, and those that are live much."""
+    """Start more workers than there are processors: tests wait, live tests most of the time."""
     processors = len(os.sched_getaffinity(0))
     return processors + 1 if config.option.markexpr == "not live" else 2 * processors
 
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector away from modules and tests: each full run takes half a second."""
+    """Exclude modules and tests from garbage collection: a full one would take half a second."""
     gc.freeze()
 
 

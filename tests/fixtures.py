@@ -15,7 +15,7 @@ from tests.support.sts_server import STS, STSServer
 
 # The host's own file of certificates would be loaded for each application.
 os.environ.pop("AWS_CA_BUNDLE", None)
-# They double the metrics of one process; those of several workers have none either.
+# The series "_created" double the length of /metrics; servers with several workers have none.
 prometheus_client.disable_created_metrics()
 
 

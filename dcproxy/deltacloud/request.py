@@ -118,8 +118,8 @@ def read_request(
     is_delete = http.method == "POST" and override == "DELETE"
     route, id = routes.match("DELETE" if is_delete else http.method, path)
     _check_origin(http, host)
-    # Members are of one provider, and a page that a form has made cannot be requested again: their
-    # collection stands for them. The page of the driver, which offers the providers, is told one.
+    # What another region shows: this page, but the collection in place of a member, which other
+    # regions lack, or of the response to a form. The page with the regions gets it as a parameter.
     page = path.removeprefix(ENTRY_POINT) + (f"?{request.query_string}" if query else "")
     if route.handler == "drivers.show":
         page = query.get("page", "")

@@ -23,7 +23,7 @@ def redirect(call: ApiCall) -> Response:
 
 
 def select(call: ApiCall) -> Response:
-    """``POST /api`` with ``driver`` or ``provider``, and with what follows the entry point."""
+    """``POST /api``: go to a ``driver`` and ``provider``, and to a ``page`` below their URL."""
     given = call.request.parameters
     matrix = {name: given.get(name, "") for name in ("driver", "provider")}
     chosen = {name: value for name, value in matrix.items() if value not in {"", DEFAULT_PROVIDER}}

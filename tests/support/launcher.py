@@ -161,7 +161,7 @@ def serve(is_patched):
     modules = walk_packages(import_module("dcproxy").__path__, "dcproxy.")
     for name in (*(module.name for module in modules), *ALSO_IMPORTED):
         import_module(name)
-    # A client reads the models of botocore, which hold nothing of a command.
+    # This caches botocore's models, which are the same for every command.
     settings, runtime = (import_module(f"dcproxy.{name}") for name in ("settings", "runtime"))
     client = import_module("dcproxy.ec2.client")
     client.EC2Client(

@@ -42,8 +42,7 @@ NAMESPACES = st.sampled_from(
 
 @cache
 def model():
-    loader = builtin_models()
-    return ServiceModel(loader.load_service_model("ec2", "service-2"), "ec2")
+    return ServiceModel(builtin_models().load_service_model("ec2", "service-2"), "ec2")
 
 
 REQUIRED = {"Snapshot": "SnapshotId", "Volume": "VolumeId", "AvailabilityZone": "ZoneName"}

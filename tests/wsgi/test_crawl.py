@@ -36,7 +36,7 @@ HREFS = {"xml": hrefs_of_xml, "json": hrefs_of_json, "html": hrefs_of_html}
 
 @pytest.fixture(scope="module")
 def default_region(regional_ec2):
-    """Create what there is to show. By default a region in which other tests create nothing."""
+    """Create a snapshot in two regions. The default region has nothing of other tests."""
     for region in ("sa-east-1", "eu-west-1"):
         ec2 = regional_ec2(region)
         volume = ec2.create_volume(AvailabilityZone=f"{region}a", Size=1)["VolumeId"]
